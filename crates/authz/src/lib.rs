@@ -1,0 +1,1 @@
+//! Envoy ext_authz server: identity, decision, decision log.

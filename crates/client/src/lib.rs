@@ -1,0 +1,1 @@
+//! Resources from files, and one stream of changes to them.

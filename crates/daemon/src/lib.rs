@@ -1,0 +1,1 @@
+//! What every long-running program shares: logs, readiness and drain guards, configuration.

@@ -1,0 +1,1 @@
+//! Envoy configuration and the small CA of the lab.

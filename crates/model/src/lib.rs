@@ -1,0 +1,1 @@
+//! Resources exactly as on the wire.

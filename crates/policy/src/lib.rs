@@ -1,0 +1,1 @@
+//! The meaning of policy: domain types, conversions and the reference evaluator.

@@ -1,0 +1,1 @@
+//! Generated wire code: Envoy ext_authz, health.

@@ -1,0 +1,2 @@
+//! Selector benchmarks.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Calico's label selector language: parse, canonical form, match, static restrictions.

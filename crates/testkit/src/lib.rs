@@ -1,0 +1,1 @@
+//! Development only: corpus runner, builders, layering and licence tests.

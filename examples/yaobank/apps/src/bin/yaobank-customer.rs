@@ -1,0 +1,2 @@
+//! Yao Bank: customer.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Yao Bank: summary.
+fn main() {}
