@@ -1,0 +1,530 @@
+//! From a document to a resource, reporting every wrong field at once.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use serde_path_to_error::{Path, Segment};
+
+use crate::{DecodeError, FieldError, Foreign, Object, Resource};
+
+/// A document with this many wrong fields is not worth a longer list.
+const MAX_ERRORS: usize = 50;
+
+/// Groups of which every kind must be understood: one we do not know could be a policy.
+const POLICY_GROUPS: [&str; 4] =
+    ["projectcalico.org", "crd.projectcalico.org", "networking.k8s.io", "policy.networking.k8s.io"];
+
+/// Kinds of the policy groups that carry no policy and are kept untouched.
+const HARMLESS: [(&str, &str); 2] =
+    [("networking.k8s.io", "Ingress"), ("networking.k8s.io", "IngressClass")];
+
+/// Reads one document. A `List` gives the resources of its `items`; an empty document none.
+///
+/// # Errors
+/// One [`DecodeError`] per resource that has any wrong field, with all its wrong fields.
+pub fn decode(document: Value) -> Result<Vec<Resource>, Vec<DecodeError>> {
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    for item in items(document) {
+        match decode_one(item) {
+            Ok(resource) => good.push(resource),
+            Err(error) => bad.push(error),
+        }
+    }
+    if bad.is_empty() { Ok(good) } else { Err(bad) }
+}
+
+/// The documents a document stands for: itself, the items of a `List`, or nothing.
+fn items(mut document: Value) -> Vec<Value> {
+    if document.is_null() {
+        return Vec::new();
+    }
+    let list = document.get("kind").and_then(Value::as_str).is_some_and(|k| k.ends_with("List"));
+    match document.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) if list => items,
+        Some(other) => {
+            if let Some(slot) = document.get_mut("items") {
+                *slot = other;
+            }
+            vec![document]
+        }
+        None => vec![document],
+    }
+}
+
+fn decode_one(raw: Value) -> Result<Resource, DecodeError> {
+    let (api_version, kind) = match type_meta(&raw) {
+        Ok(names) => names,
+        Err(errors) => return Err(failure(&raw, errors)),
+    };
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    match view(group, version, &kind, &raw) {
+        Ok(object) => Ok(Resource { api_version, kind, object, raw }),
+        Err(errors) => Err(failure(&raw, errors)),
+    }
+}
+
+/// `apiVersion` and `kind`, which every document must have.
+fn type_meta(raw: &Value) -> Result<(String, String), Vec<FieldError>> {
+    let Value::Object(object) = raw else {
+        return Err(vec![FieldError::new(
+            "",
+            format!("expected a resource, found {}", shape(raw)),
+        )]);
+    };
+    let mut errors = Vec::new();
+    let mut text = |field: &str| match object.get(field) {
+        Some(Value::String(s)) if !s.is_empty() => s.clone(),
+        Some(Value::Null) | Some(Value::String(_)) | None => {
+            errors.push(FieldError::new(field, "is required"));
+            String::new()
+        }
+        Some(other) => {
+            errors.push(FieldError::new(field, format!("expected text, found {}", shape(other))));
+            String::new()
+        }
+    };
+    let names = (text("apiVersion"), text("kind"));
+    if errors.is_empty() { Ok(names) } else { Err(errors) }
+}
+
+fn failure(raw: &Value, errors: Vec<FieldError>) -> DecodeError {
+    let text = |pointer: &str| raw.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    DecodeError {
+        kind: text("/kind").unwrap_or_default(),
+        namespace: text("/metadata/namespace"),
+        name: text("/metadata/name").unwrap_or_default(),
+        errors,
+    }
+}
+
+/// Whether a kind lives in a namespace.
+#[derive(Clone, Copy, PartialEq)]
+enum Scope {
+    Cluster,
+    Namespace,
+}
+
+/// The typed view of a document, by group, version and kind.
+fn view(group: &str, version: &str, kind: &str, raw: &Value) -> Result<Object, Vec<FieldError>> {
+    use Scope::{Cluster, Namespace};
+    match (group, version, kind) {
+        ("projectcalico.org", "v3", "GlobalNetworkPolicy")
+        | ("crd.projectcalico.org", "v1", "GlobalNetworkPolicy") => {
+            typed(raw, Cluster, Object::GlobalNetworkPolicy)
+        }
+        ("projectcalico.org", "v3", "NetworkPolicy")
+        | ("crd.projectcalico.org", "v1", "NetworkPolicy") => {
+            typed(raw, Namespace, Object::NetworkPolicy)
+        }
+        ("projectcalico.org", "v3", "Tier") | ("crd.projectcalico.org", "v1", "Tier") => {
+            typed(raw, Cluster, Object::Tier)
+        }
+        ("", "v1", "Namespace") => typed(raw, Cluster, Object::Namespace),
+        ("", "v1", "ServiceAccount") => typed(raw, Namespace, Object::ServiceAccount),
+        ("", "v1", "Pod") => typed(raw, Namespace, Object::Pod),
+        ("", "v1", "Service") => typed(raw, Namespace, Object::Service),
+        ("", "v1", "Secret") => typed(raw, Namespace, Object::Secret),
+        ("apps", "v1", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
+        | ("batch", "v1", "Job") => typed(raw, Namespace, Object::Workload),
+        _ if HARMLESS.contains(&(group, kind)) || !POLICY_GROUPS.contains(&group) => {
+            typed::<Foreign>(raw, Cluster, Object::Foreign)
+        }
+        _ => Err(vec![unknown_kind(group, version, kind)]),
+    }
+}
+
+fn unknown_kind(group: &str, version: &str, kind: &str) -> FieldError {
+    let known = ["GlobalNetworkPolicy", "NetworkPolicy", "Tier"];
+    let calico = group.ends_with("projectcalico.org");
+    match known.iter().find(|k| calico && k.eq_ignore_ascii_case(kind)) {
+        Some(k) if *k == kind => FieldError::new(
+            "apiVersion",
+            format!("version `{version}` of {kind} in group `{group}` is not known"),
+        )
+        .hint("write `apiVersion: projectcalico.org/v3`"),
+        Some(k) => FieldError::new("kind", format!("kind `{kind}` is not known"))
+            .hint(format!("did you mean `{k}`?")),
+        None => {
+            let error = FieldError::new(
+                "kind",
+                format!("kind `{kind}` of group `{group}` is not understood by this version"),
+            );
+            match nearest(kind, &known).filter(|_| calico) {
+                Some(k) => error.hint(format!("did you mean `{k}`?")),
+                None => error.hint("a policy that is not understood would not be enforced"),
+            }
+        }
+    }
+}
+
+/// The candidate a word was probably meant to be: at most two letters away.
+pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    candidates
+        .iter()
+        .map(|c| (distance(&word.to_lowercase(), &c.to_lowercase()), *c))
+        .filter(|(d, _)| *d <= 2)
+        .min()
+        .map(|(_, c)| c)
+}
+
+/// Edit distance, capped by the length of the words: both are field names or kinds.
+fn distance(a: &str, b: &str) -> usize {
+    if a.len() > 64 || b.len() > 64 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (y, above) in b.chars().zip(row.iter().skip(1)) {
+            left = (diagonal + usize::from(x != y)).min(left + 1).min(above + 1);
+            diagonal = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+/// Decodes one view, collecting every wrong field, and fills in the namespace.
+fn typed<T: DeserializeOwned>(
+    raw: &Value,
+    scope: Scope,
+    wrap: fn(Box<T>) -> Object,
+) -> Result<Object, Vec<FieldError>> {
+    let mut document = without_nulls(raw);
+    let mut errors = unknown_top_level(&document);
+    errors.extend(metadata_errors(&document, scope));
+    default_namespace(&mut document, scope);
+    match decode_collecting(document) {
+        (Some(view), found) if errors.is_empty() && found.is_empty() => Ok(wrap(Box::new(view))),
+        (_, found) => {
+            errors.extend(found);
+            Err(errors)
+        }
+    }
+}
+
+/// Kubernetes reads an explicit null as an absent field.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => Value::Object(
+            object
+                .iter()
+                .filter(|(_, v)| !v.is_null())
+                .map(|(k, v)| (k.clone(), without_nulls(v)))
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Policies have five fields at the top; a sixth is a misspelling (`specs:`) or a lost indentation.
+fn unknown_top_level(document: &Value) -> Vec<FieldError> {
+    let policy = ["projectcalico.org", "crd.projectcalico.org"].iter().any(|group| {
+        let version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        version.split_once('/').is_some_and(|(g, _)| g == *group)
+    });
+    let known = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let fields = document.as_object().filter(|_| policy).into_iter().flat_map(Map::keys);
+    fields
+        .filter(|field| !known.contains(&field.as_str()))
+        .map(|field| {
+            let error = FieldError::new(field, "unknown field");
+            match nearest(field, &known) {
+                Some(k) => error.hint(format!("did you mean `{k}`?")),
+                None => error.hint("is it indented too little? policy fields belong under `spec`"),
+            }
+        })
+        .collect()
+}
+
+fn metadata_errors(document: &Value, scope: Scope) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let metadata = document.get("metadata");
+    match metadata.and_then(|m| m.get("name")) {
+        Some(Value::String(name)) if !name.is_empty() => {}
+        Some(Value::String(_)) | None => {
+            errors.push(FieldError::new("metadata.name", "is required"));
+        }
+        Some(_) => {} // a wrong type is reported by the decoder
+    }
+    let in_policy_group = document
+        .get("apiVersion")
+        .and_then(Value::as_str)
+        .is_some_and(|v| v.contains("projectcalico.org/"));
+    if scope == Scope::Cluster
+        && in_policy_group
+        && metadata.and_then(|m| m.get("namespace")).is_some()
+    {
+        errors.push(
+            FieldError::new("metadata.namespace", "this kind has no namespace")
+                .hint("remove the namespace, or use the namespaced kind"),
+        );
+    }
+    errors
+}
+
+fn default_namespace(document: &mut Value, scope: Scope) {
+    if scope == Scope::Cluster {
+        return;
+    }
+    if let Some(Value::Object(metadata)) = document.get_mut("metadata") {
+        let namespace = metadata.entry("namespace").or_insert_with(|| "default".into());
+        if namespace.as_str() == Some("") {
+            *namespace = "default".into();
+        }
+    }
+}
+
+/// Decodes; on a wrong field notes it, drops it and tries again, so that one look finds all.
+fn decode_collecting<T: DeserializeOwned>(mut document: Value) -> (Option<T>, Vec<FieldError>) {
+    let mut errors = Vec::new();
+    while errors.len() < MAX_ERRORS {
+        let error = match serde_path_to_error::deserialize::<_, T>(&document) {
+            Ok(view) => return (Some(view), errors),
+            Err(error) => error,
+        };
+        errors.push(field_error(error.path(), error.inner(), &document));
+        if !drop_field(&mut document, error.path(), error.inner()) {
+            break;
+        }
+    }
+    (None, errors)
+}
+
+/// The name in a message such as "unknown field `x`, expected one of …".
+fn unknown_field(message: &str) -> Option<&str> {
+    message.strip_prefix("unknown field `")?.split_once('`').map(|(name, _)| name)
+}
+
+fn field_error(path: &Path, error: &serde_json::Error, document: &Value) -> FieldError {
+    let message = error.to_string();
+    let field = path_text(path);
+    let Some(name) = unknown_field(&message) else {
+        return FieldError::new(field, type_message(&message, path, document));
+    };
+    let expected: Vec<&str> =
+        message.split('`').skip(3).step_by(2).filter(|word| !word.is_empty()).collect();
+    let parent = field.strip_suffix(name).map_or(field.as_str(), |p| p.trim_end_matches('.'));
+    let full = if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") };
+    let error = FieldError::new(full, "unknown field");
+    match nearest(name, &expected) {
+        Some(k) => error.hint(format!("did you mean `{k}`?")),
+        None => error.hint(format!("known here: {}", expected.join(", "))),
+    }
+}
+
+/// Serde's message without the value it quotes, which may be a secret.
+fn type_message(message: &str, path: &Path, document: &Value) -> String {
+    let expected = message.split_once(", expected ").map_or("another type", |(_, e)| e);
+    let expected = match expected {
+        "a sequence" => "a list",
+        "a map" => "a mapping",
+        "a string" => "text",
+        "a boolean" => "true or false",
+        "f64" => "a number",
+        other if other.starts_with("struct ") => "a mapping",
+        other if other.starts_with("any variant of untagged enum") => "a number or text",
+        other => other,
+    };
+    if message.starts_with("data did not match any variant") {
+        return format!("expected a number or text, found {}", shape_at(path, document));
+    }
+    format!("expected {expected}, found {}", shape_at(path, document))
+}
+
+fn shape_at(path: &Path, document: &Value) -> &'static str {
+    let mut value = Some(document);
+    for segment in path {
+        value = match segment {
+            Segment::Seq { index } => value.and_then(|v| v.get(*index)),
+            Segment::Map { key } => value.and_then(|v| v.get(key)),
+            _ => value,
+        };
+    }
+    value.map_or("nothing", shape)
+}
+
+fn shape(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(n) if n.is_f64() => "a fraction",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
+}
+
+fn path_text(path: &Path) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Map { key } if text.is_empty() => text.push_str(key),
+            Segment::Map { key } => text.push_str(&format!(".{key}")),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    text
+}
+
+/// Removes the mapping entry the path leads to, or the nearest one above it. False if none.
+fn drop_field(document: &mut Value, path: &Path, error: &serde_json::Error) -> bool {
+    let message = error.to_string();
+    let mut steps: Vec<&Segment> = path.iter().collect();
+    let last = Segment::Map { key: String::new() };
+    let unknown = unknown_field(&message).map(str::to_owned);
+    let ends_in_name = matches!(
+        (steps.last(), &unknown),
+        (Some(Segment::Map { key }), Some(name)) if key == name
+    );
+    if unknown.is_some() && !ends_in_name {
+        steps.push(&last);
+    }
+    while let Some(step) = steps.pop() {
+        let Segment::Map { key } = step else { continue };
+        let key = if key.is_empty() { unknown.as_deref().unwrap_or_default() } else { key };
+        let mut parent = Some(&mut *document);
+        for step in &steps {
+            parent = match step {
+                Segment::Seq { index } => parent.and_then(|v| v.get_mut(*index)),
+                Segment::Map { key } => parent.and_then(|v| v.get_mut(key)),
+                Segment::Enum { .. } | Segment::Unknown => parent,
+            };
+        }
+        if let Some(Value::Object(parent)) = parent
+            && parent.remove(key).is_some()
+        {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn errors(document: Value) -> Vec<String> {
+        let errors = decode(document).expect_err("should be refused");
+        errors.into_iter().flat_map(|e| e.errors).map(|e| e.to_string()).collect()
+    }
+
+    fn policy(spec: Value) -> Value {
+        json!({"apiVersion": "projectcalico.org/v3", "kind": "GlobalNetworkPolicy",
+               "metadata": {"name": "p"}, "spec": spec})
+    }
+
+    #[test]
+    fn all_wrong_fields_are_reported_at_once() {
+        let found = errors(policy(json!({
+            "selectr": "all()", "order": "first",
+            "ingress": [
+                {"action": "Allow", "source": {"nets": [1], "podSelector": {}}},
+                {"action": "Allow", "destination": {"ports": [[80]]}, "htp": {}},
+            ],
+        })));
+        let mut sorted = found.clone();
+        sorted.sort();
+        assert_eq!(
+            sorted,
+            [
+                "spec.ingress[0].source.nets[0]: expected text, found a number",
+                "spec.ingress[0].source.podSelector: unknown field",
+                "spec.ingress[1].destination.ports[0]: expected a number or text, found a list",
+                "spec.ingress[1].htp: unknown field",
+                "spec.order: expected a number, found text",
+                "spec.selectr: unknown field",
+            ],
+            "{found:#?}"
+        );
+    }
+
+    #[test]
+    fn misspelt_fields_and_kinds_get_a_hint() {
+        let found = decode(policy(json!({"selectr": "all()"}))).expect_err("unknown field");
+        assert_eq!(found[0].errors[0].hint.as_deref(), Some("did you mean `selector`?"));
+        let mut document = policy(json!({}));
+        document["kind"] = "GlobalNetworkPolice".into();
+        let found = decode(document).expect_err("unknown kind");
+        assert_eq!(found[0].errors[0].hint.as_deref(), Some("did you mean `GlobalNetworkPolicy`?"));
+    }
+
+    #[test]
+    fn kinds_of_policy_groups_that_are_not_understood_are_refused() {
+        for (api_version, kind) in [
+            ("projectcalico.org/v3", "StagedNetworkPolicy"),
+            ("projectcalico.org/v1", "NetworkPolicy"),
+            ("networking.k8s.io/v1", "NetworkPolicy"),
+            ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"),
+        ] {
+            let document =
+                json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "p"}});
+            assert!(decode(document).is_err(), "{api_version} {kind}");
+        }
+    }
+
+    #[test]
+    fn foreign_kinds_and_their_fields_are_kept() {
+        let document = json!({"apiVersion": "networking.istio.io/v1", "kind": "Gateway",
+            "metadata": {"name": "g"}, "spec": {"servers": [{"port": {"number": 80}}]}});
+        let found = decode(document.clone()).expect("accepted");
+        assert!(matches!(found[0].object, Object::Foreign(_)));
+        assert_eq!(found[0].raw, document);
+    }
+
+    #[test]
+    fn defaults_and_nulls() {
+        let document = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "p", "labels": null}, "spec": {"containers": []}});
+        let found = decode(document).expect("accepted");
+        assert_eq!(found[0].metadata().namespace.as_deref(), Some("default"));
+    }
+
+    #[test]
+    fn lists_are_expanded() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}});
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [pod, pod]});
+        assert_eq!(decode(list).expect("accepted").len(), 2);
+        assert_eq!(decode(Value::Null).expect("accepted").len(), 0);
+    }
+
+    #[test]
+    fn documents_that_are_no_resources() {
+        assert_eq!(errors(json!([1])), ["expected a resource, found a list"]);
+        assert_eq!(
+            errors(json!({"kind": 3})),
+            ["apiVersion: is required", "kind: expected text, found a number"]
+        );
+        let mut document = policy(json!({}));
+        document["metadata"] = json!({"namespace": "x"});
+        document["specs"] = json!({});
+        assert_eq!(
+            errors(document),
+            [
+                "specs: unknown field",
+                "metadata.name: is required",
+                "metadata.namespace: this kind has no namespace"
+            ]
+        );
+    }
+
+    #[test]
+    fn secrets_stay_out_of_debug_output() {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"},
+            "data": {"key": "aHVudGVyMg=="}});
+        let found = decode(secret).expect("accepted");
+        assert!(!format!("{found:?} {:?}", found[0].object).contains("aHVudGVyMg"));
+        let wrong = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"},
+            "data": "hunter2"});
+        assert_eq!(errors(wrong), ["data: expected a mapping, found text"]);
+    }
+}
