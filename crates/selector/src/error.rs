@@ -4,7 +4,11 @@ use std::error::Error;
 use std::fmt;
 use std::ops::Range;
 
-use crate::{MAX_LABEL, MAX_NESTING};
+use crate::excerpt::{excerpt, printable};
+use crate::{MAX_LABEL, MAX_NESTING, hint};
+
+/// How much of the offending text the one-line message repeats, in characters.
+const MAX_FOUND: usize = 24;
 
 /// Why a text is not a selector, and which part of it is to blame.
 ///
@@ -84,13 +88,51 @@ impl ParseError {
     pub fn text(&self) -> &str {
         &self.text
     }
+
+    /// Advice for the author, to go on a `hint:` line.
+    pub fn hint(&self) -> Option<String> {
+        hint::hint(self.kind, &self.text, self.span())
+    }
+
+    /// The text around the error with carets under it, in two lines without a break at the end:
+    ///
+    /// ```
+    /// let error = tortie_selector::Selector::parse("app = 'web'").unwrap_err();
+    /// assert_eq!(error.to_string(), "expected an operator after the label at byte 4, found `=`");
+    /// assert_eq!(error.render(), "app = 'web'\n    ^");
+    /// assert_eq!(error.hint().unwrap(), "equality is written `==`");
+    /// ```
+    ///
+    /// A long text is cut to the part around the error. Line breaks and other characters that a
+    /// terminal would not show are replaced by visible ones.
+    pub fn render(&self) -> String {
+        let (line, carets) = excerpt(&self.text, self.span());
+        format!("{line}\n{carets}")
+    }
+
+    /// What stands at the span, shortened, or the words for nothing.
+    fn found(&self) -> String {
+        let found = self.text.get(self.span()).unwrap_or_default();
+        if found.is_empty() {
+            return "the end".to_owned();
+        }
+        let mut shown: String = found.chars().take(MAX_FOUND).map(printable).collect();
+        if found.chars().nth(MAX_FOUND).is_some() {
+            shown.push('…');
+        }
+        format!("`{shown}`")
+    }
 }
 
 impl Error for ParseError {}
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}", self.kind, self.offset())
+        write!(f, "{} at byte {}", self.kind, self.offset())?;
+        match self.kind {
+            ParseErrorKind::Expected(_) => write!(f, ", found {}", self.found()),
+            _ => Ok(()),
+        }
     }
 }
 

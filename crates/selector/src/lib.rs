@@ -24,6 +24,8 @@ mod build;
 mod canonical;
 mod cursor;
 mod error;
+mod excerpt;
+mod hint;
 mod labels;
 mod parse;
 mod restrict;
