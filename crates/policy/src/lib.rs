@@ -1,1 +1,39 @@
-//! The meaning of policy: domain types, conversions and the reference evaluator.
+//! The meaning of policy.
+//!
+//! Resources of `tortie-model` convert into domain types that are valid by construction
+//! ([`Policy`], [`Tier`], [`Endpoint`]), are put together as a [`Cluster`], and are asked about
+//! traffic by the reference evaluator [`evaluate`]. Criteria ask [`Facts`], which answer true, false
+//! or unknown: in doubt an Allow rule does not match, a Deny rule does, and a Pass rule denies.
+//!
+//! Everything here is pure: no IO, no clocks, no caches.
+
+mod cluster;
+mod convert;
+mod endpoint;
+mod evaluate;
+mod facts;
+mod http;
+mod kubernetes;
+mod labels;
+mod layer4;
+mod name;
+mod reason;
+mod rule;
+mod spiffe;
+mod tri;
+
+pub use cluster::{Applicable, Cluster, Invalid, TierPolicies};
+pub use endpoint::{Endpoint, NamedPort};
+pub use evaluate::{Criterion, Step, Verdict, evaluate, holds, matches};
+pub use facts::{Address, Facts, Flow, HttpAtNetwork, HttpRequest, Principal, Request, Trust};
+pub use http::{HttpMatch, InvalidPath, NormalPath, PathMatch};
+pub use kubernetes::{asks_for_sidecars, expand_workload, has_sidecar, service_account};
+pub use layer4::{IpVersion, PortMatch, Protocol};
+pub use name::{Account, EndpointId, InvalidEndpointId, Labels, PolicyId, PolicyKind};
+pub use reason::{Lack, TraceEntry, nearest};
+pub use rule::{
+    Accounts, Action, DefaultAction, Direction, EntityMatch, Order, Peers, Policy, Profile, Rule,
+    Scope, Side, Tier,
+};
+pub use spiffe::{InvalidSpiffeId, SpiffeId};
+pub use tri::Tri;

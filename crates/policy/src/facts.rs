@@ -1,0 +1,452 @@
+//! What is known of a piece of traffic. Criteria ask [`Facts`] and get true, false or unknown.
+//!
+//! Two kinds of facts live here: [`Flow`], of which everything is known, as the kernel sees it, and
+//! [`Request`], a sidecar's view, in which the peer may hold a certificate.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::{
+    Account, Cluster, Endpoint, InvalidPath, IpVersion, NormalPath, PathMatch, Peers, Protocol,
+    Scope, Side, SpiffeId, Tri,
+};
+
+/// Answers to the criteria of a rule.
+pub trait Facts {
+    /// Whether the traffic is of an address family.
+    fn ip_version(&self, version: IpVersion) -> Tri;
+    /// Whether the traffic uses a protocol.
+    fn protocol(&self, protocol: Protocol) -> Tri;
+    /// Whether the address of a side lies in a net.
+    fn net(&self, side: Side, net: &IpNet) -> Tri;
+    /// Whether the port of a side lies between two numbers, both included.
+    fn port(&self, side: Side, first: u16, last: u16) -> Tri;
+    /// Whether the endpoint of a side declares a port of that name, and the traffic uses it.
+    fn named_port(&self, side: Side, name: &str) -> Tri;
+    /// Whether the identity of a side meets the criteria.
+    fn peers(&self, side: Side, peers: &Peers) -> Tri;
+    /// Whether the traffic is an HTTP request whose contents are known.
+    fn http(&self) -> Tri;
+    /// Whether the request uses a method.
+    fn method(&self, method: &str) -> Tri;
+    /// Whether the request's path meets a criterion.
+    fn path(&self, path: &PathMatch) -> Tri;
+    /// A side in words, for messages; what makes its identity doubtful included.
+    fn describe(&self, side: Side) -> String;
+    /// Port, method or path of the traffic in words, for messages.
+    fn describe_traffic(&self) -> String;
+}
+
+/// What is known of one end besides its identity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Address {
+    /// Address; absent or unreadable ones are unknown to every criterion.
+    pub ip: Option<IpAddr>,
+    /// Port; an absent one is unknown.
+    pub port: Option<u16>,
+}
+
+impl Address {
+    /// An address with a port.
+    pub fn new(ip: IpAddr, port: u16) -> Address {
+        Address { ip: Some(ip.to_canonical()), port: Some(port) }
+    }
+
+    fn version(&self, version: IpVersion) -> Tri {
+        self.ip.map(|ip| IpVersion::of(ip) == version).into()
+    }
+
+    fn net(&self, net: &IpNet) -> Tri {
+        self.ip.map(|ip| net.contains(&ip)).into()
+    }
+
+    fn port(&self, first: u16, last: u16) -> Tri {
+        self.port.map(|port| (first..=last).contains(&port)).into()
+    }
+
+    fn endpoints<'c>(&self, cluster: &'c Cluster) -> &'c [Arc<Endpoint>] {
+        self.ip.map(|ip| cluster.at(ip)).unwrap_or_default()
+    }
+
+    fn named_port(&self, cluster: &Cluster, name: &str, protocol: Protocol) -> Tri {
+        let (Some(_), Some(number)) = (self.ip, self.port) else { return Tri::Unknown };
+        let declares = |e: &Arc<Endpoint>| {
+            e.ports.iter().any(|p| p.name == name && p.protocol == protocol && p.port == number)
+        };
+        match self.endpoints(cluster) {
+            [] => Tri::False,
+            endpoints => Tri::unanimous(endpoints.iter().map(declares)),
+        }
+    }
+
+    /// The identity criteria as the address alone answers them: it belongs to an endpoint whose
+    /// labels match. An address of nobody known is included nowhere and excluded nowhere.
+    fn peers(&self, cluster: &Cluster, peers: &Peers) -> Tri {
+        if self.ip.is_none() {
+            return Tri::Unknown;
+        }
+        let matches = |selector: &tortie_selector::Selector| match self.endpoints(cluster) {
+            [] => Tri::False,
+            endpoints => Tri::unanimous(endpoints.iter().map(|e| selector.matches(&e.labels))),
+        };
+        let included = peers.included.as_ref().map_or(Tri::True, matches);
+        let excluded = peers.excluded.as_ref().map_or(Tri::False, matches);
+        included & !excluded
+    }
+
+    fn describe(&self, cluster: &Cluster) -> String {
+        let Some(ip) = self.ip else { return "an unknown address".to_owned() };
+        match self.endpoints(cluster) {
+            [] => format!("{ip}, the address of no known workload"),
+            [e] => format!("{} (service account `{}`, {ip})", e.id, e.account.name),
+            _ => format!("{ip}, which several workloads claim"),
+        }
+    }
+}
+
+/// The HTTP part of a flow as the network layer sees it: it cannot see the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpAtNetwork {
+    /// A sidecar of the destination decides later: HTTP criteria count as met so far.
+    Deferred,
+    /// Nobody would check HTTP criteria: they are not met.
+    Unenforced,
+}
+
+/// A flow of which everything is known: both addresses, the protocol, the destination port.
+///
+/// The source port is often not known in advance; it may be absent.
+#[derive(Debug, Clone)]
+pub struct Flow<'a> {
+    /// Who is who.
+    pub cluster: &'a Cluster,
+    /// Sender.
+    pub source: Address,
+    /// Receiver.
+    pub destination: Address,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// What becomes of HTTP criteria.
+    pub http: HttpAtNetwork,
+}
+
+impl Flow<'_> {
+    fn side(&self, side: Side) -> &Address {
+        match side {
+            Side::Source => &self.source,
+            Side::Destination => &self.destination,
+        }
+    }
+}
+
+impl Facts for Flow<'_> {
+    fn ip_version(&self, version: IpVersion) -> Tri {
+        self.destination.version(version)
+    }
+
+    fn protocol(&self, protocol: Protocol) -> Tri {
+        (self.protocol == protocol).into()
+    }
+
+    fn net(&self, side: Side, net: &IpNet) -> Tri {
+        self.side(side).net(net)
+    }
+
+    fn port(&self, side: Side, first: u16, last: u16) -> Tri {
+        self.side(side).port(first, last)
+    }
+
+    fn named_port(&self, side: Side, name: &str) -> Tri {
+        self.side(side).named_port(self.cluster, name, self.protocol)
+    }
+
+    fn peers(&self, side: Side, peers: &Peers) -> Tri {
+        self.side(side).peers(self.cluster, peers)
+    }
+
+    fn http(&self) -> Tri {
+        (self.http == HttpAtNetwork::Deferred).into()
+    }
+
+    fn method(&self, _: &str) -> Tri {
+        self.http()
+    }
+
+    fn path(&self, _: &PathMatch) -> Tri {
+        self.http()
+    }
+
+    fn describe(&self, side: Side) -> String {
+        self.side(side).describe(self.cluster)
+    }
+
+    fn describe_traffic(&self) -> String {
+        traffic(self.protocol, self.destination.port)
+    }
+}
+
+fn traffic(protocol: Protocol, port: Option<u16>) -> String {
+    match port {
+        Some(port) => format!("{protocol} to port {port}"),
+        None => protocol.to_string(),
+    }
+}
+
+/// What a peer's certificate states.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principal {
+    /// No certificate: plain text, or TLS that was not terminated.
+    Plaintext,
+    /// A workload's SPIFFE ID.
+    Workload(SpiffeId),
+    /// A certificate that names no workload: a DNS name, a subject, a foreign SPIFFE layout.
+    Foreign,
+}
+
+impl Principal {
+    /// From Envoy's text, empty for plain text.
+    pub fn parse(text: &str) -> Principal {
+        match SpiffeId::parse(text) {
+            _ if text.is_empty() => Principal::Plaintext,
+            Ok(id) => Principal::Workload(id),
+            Err(_) => Principal::Foreign,
+        }
+    }
+}
+
+/// Which trust domains' certificates are believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// The trust domain where the destination has no certificate of its own.
+    pub domain: smol_str::SmolStr,
+    /// Trust domains that are believed besides the destination's.
+    pub aliases: Vec<smol_str::SmolStr>,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Trust { domain: "cluster.local".into(), aliases: Vec::new() }
+    }
+}
+
+/// How a certificate and the address it is used from go together (house rule 9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Binding {
+    /// No certificate: the address speaks for itself.
+    Plaintext,
+    /// The certificate is that of the workload at the address.
+    Bound,
+    /// The address belongs to no known workload: certificate and address must both fit.
+    Stranger(Account),
+    /// The certificate is not that of the workload at the address.
+    Stolen(Account),
+    /// The certificate names no workload.
+    Foreign,
+    /// The certificate is of a trust domain that is not believed.
+    Untrusted(SpiffeId),
+}
+
+impl Binding {
+    fn new(cluster: &Cluster, address: &Address, principal: Principal, trusted: bool) -> Binding {
+        let id = match principal {
+            Principal::Plaintext => return Binding::Plaintext,
+            Principal::Foreign => return Binding::Foreign,
+            Principal::Workload(id) if !trusted => return Binding::Untrusted(id),
+            Principal::Workload(id) => id,
+        };
+        match address.endpoints(cluster) {
+            [] => Binding::Stranger(id.account),
+            endpoints if endpoints.iter().all(|e| e.account == id.account) => Binding::Bound,
+            _ => Binding::Stolen(id.account),
+        }
+    }
+}
+
+/// The HTTP part of a request as a sidecar sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpRequest<'a> {
+    /// Method, as sent.
+    pub method: &'a str,
+    path: Result<NormalPath<'a>, InvalidPath>,
+}
+
+impl<'a> HttpRequest<'a> {
+    /// A request of that method and path. The path may have a query.
+    ///
+    /// A path that does not start with `/` as sent is not one the application would read the same.
+    pub fn new(method: &'a str, path: &'a str) -> HttpRequest<'a> {
+        let path = if path.starts_with('/') {
+            NormalPath::parse(path)
+        } else {
+            Err(InvalidPath::NotAbsolute)
+        };
+        HttpRequest { method, path }
+    }
+
+    /// Why no path criterion can be answered, if so.
+    pub fn invalid_path(&self) -> Option<InvalidPath> {
+        self.path.as_ref().err().copied()
+    }
+}
+
+/// A sidecar's view of a request or connection to the workload it guards.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    cluster: &'a Cluster,
+    source: Address,
+    destination: Address,
+    source_binding: Binding,
+    destination_binding: Binding,
+    protocol: Protocol,
+    http: Option<HttpRequest<'a>>,
+}
+
+impl<'a> Request<'a> {
+    /// Puts a request together: a certificate is bound to the address it is used from.
+    ///
+    /// The trust domain of the destination's own certificate is believed, or else the configured
+    /// one; and the configured aliases.
+    pub fn new(
+        cluster: &'a Cluster,
+        trust: &Trust,
+        source: (Address, Principal),
+        destination: (Address, Principal),
+        protocol: Protocol,
+        http: Option<HttpRequest<'a>>,
+    ) -> Request<'a> {
+        let domain = match &destination.1 {
+            Principal::Workload(id) => id.trust_domain.clone(),
+            Principal::Plaintext | Principal::Foreign => trust.domain.clone(),
+        };
+        let trusted = match &source.1 {
+            Principal::Workload(id) => {
+                id.trust_domain == domain || trust.aliases.contains(&id.trust_domain)
+            }
+            Principal::Plaintext | Principal::Foreign => true,
+        };
+        Request {
+            cluster,
+            source_binding: Binding::new(cluster, &source.0, source.1, trusted),
+            destination_binding: Binding::new(cluster, &destination.0, destination.1, true),
+            source: source.0,
+            destination: destination.0,
+            protocol,
+            http,
+        }
+    }
+
+    /// Why no path criterion can be answered, if so.
+    pub fn invalid_path(&self) -> Option<InvalidPath> {
+        self.http.as_ref().and_then(HttpRequest::invalid_path)
+    }
+
+    fn side(&self, side: Side) -> (&Address, &Binding) {
+        match side {
+            Side::Source => (&self.source, &self.source_binding),
+            Side::Destination => (&self.destination, &self.destination_binding),
+        }
+    }
+}
+
+impl Facts for Request<'_> {
+    fn ip_version(&self, version: IpVersion) -> Tri {
+        self.destination.version(version)
+    }
+
+    fn protocol(&self, protocol: Protocol) -> Tri {
+        (self.protocol == protocol).into()
+    }
+
+    fn net(&self, side: Side, net: &IpNet) -> Tri {
+        self.side(side).0.net(net)
+    }
+
+    fn port(&self, side: Side, first: u16, last: u16) -> Tri {
+        self.side(side).0.port(first, last)
+    }
+
+    fn named_port(&self, side: Side, name: &str) -> Tri {
+        self.side(side).0.named_port(self.cluster, name, self.protocol)
+    }
+
+    fn peers(&self, side: Side, peers: &Peers) -> Tri {
+        let (address, binding) = self.side(side);
+        let by_address = address.peers(self.cluster, peers);
+        match binding {
+            Binding::Plaintext | Binding::Bound => by_address,
+            Binding::Stranger(account) => by_address & certificate(self.cluster, account, peers),
+            Binding::Stolen(_) | Binding::Foreign | Binding::Untrusted(_) => Tri::Unknown,
+        }
+    }
+
+    fn http(&self) -> Tri {
+        if self.http.is_some() { Tri::True } else { Tri::Unknown }
+    }
+
+    fn method(&self, method: &str) -> Tri {
+        self.http.as_ref().map(|http| method == "*" || http.method == method).into()
+    }
+
+    fn path(&self, path: &PathMatch) -> Tri {
+        let known = self.http.as_ref().and_then(|http| http.path.as_ref().ok());
+        known.map(|known| path.matches(known)).into()
+    }
+
+    fn describe(&self, side: Side) -> String {
+        let (address, binding) = self.side(side);
+        let who = address.describe(self.cluster);
+        match binding {
+            Binding::Plaintext | Binding::Bound => who,
+            Binding::Stranger(account) => format!("{who} with the certificate of {account}"),
+            Binding::Stolen(account) => {
+                format!("{who} with the certificate of {account}, which is another workload")
+            }
+            Binding::Foreign => format!("{who} with a certificate that names no workload"),
+            Binding::Untrusted(id) => {
+                format!(
+                    "{who} with a certificate of the foreign trust domain `{}`",
+                    id.trust_domain
+                )
+            }
+        }
+    }
+
+    fn describe_traffic(&self) -> String {
+        match &self.http {
+            Some(http) => match &http.path {
+                Ok(path) => format!("{} {path}", printable(http.method)),
+                Err(reason) => {
+                    format!("{} of a path that is refused: {reason}", printable(http.method))
+                }
+            },
+            None => format!("{} without HTTP", traffic(self.protocol, self.destination.port)),
+        }
+    }
+}
+
+/// A method as it may stand in a log: any text may come from the network.
+fn printable(method: &str) -> impl fmt::Display + '_ {
+    method.chars().take(32).flat_map(char::escape_default).collect::<String>()
+}
+
+/// The criteria a certificate can answer: namespace and service account.
+fn certificate(cluster: &Cluster, account: &Account, peers: &Peers) -> Tri {
+    let scope = match &peers.scope {
+        None => Tri::True,
+        Some(Scope::Own(namespace)) => (account.namespace == *namespace).into(),
+        Some(Scope::Selected(selector)) if selector.uses_global() => Tri::False,
+        Some(Scope::Selected(selector)) => {
+            cluster.namespace(&account.namespace).map(|labels| selector.matches(labels)).into()
+        }
+    };
+    let Some(accounts) = &peers.accounts else { return scope };
+    let named = accounts.names.is_empty() || accounts.names.contains(&account.name);
+    let selected = match &accounts.selector {
+        None => Tri::True,
+        Some(selector) => cluster.account(account).map(|labels| selector.matches(labels)).into(),
+    };
+    scope & Tri::from(named) & selected
+}

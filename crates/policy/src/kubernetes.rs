@@ -1,0 +1,201 @@
+//! Kubernetes objects as policy sees them: pods become endpoints, namespaces and service accounts
+//! become labels and profiles, workload kinds become pods.
+//!
+//! The conversions are those of Calico's Kubernetes datastore driver.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use smol_str::{SmolStr, format_smolstr};
+use tortie_model::{FieldError, Namespace, ObjectMeta, Pod, Workload};
+
+use crate::labels::{self, METADATA_NAME, NAME, NAMESPACE, ORCHESTRATOR, SERVICE_ACCOUNT};
+use crate::{Account, Action, Endpoint, EndpointId, Labels, NamedPort, Profile, Protocol, Rule};
+
+/// Most pods one workload may stand for.
+const MAX_REPLICAS: u32 = 10_000;
+
+/// The pods a workload stands for, named `<name>-0` and so on.
+///
+/// # Errors
+/// If it asks for more pods than a cluster has room for.
+pub fn expand_workload(kind: &str, workload: &Workload) -> Result<Vec<Pod>, FieldError> {
+    let (field, count) = match kind {
+        "Job" => ("spec.parallelism", workload.spec.parallelism.unwrap_or(1)),
+        "DaemonSet" => ("spec.replicas", 1),
+        _ => ("spec.replicas", workload.spec.replicas.unwrap_or(1)),
+    };
+    if count > MAX_REPLICAS {
+        return Err(FieldError::new(field, format!("{count} pods are more than {MAX_REPLICAS}")));
+    }
+    Ok((0..count).map(|index| replica(workload, index)).collect())
+}
+
+fn replica(workload: &Workload, index: u32) -> Pod {
+    let mut pod = workload.spec.template.clone();
+    pod.metadata.name = format!("{}-{index}", workload.metadata.name);
+    pod.metadata.namespace.clone_from(&workload.metadata.namespace);
+    pod
+}
+
+/// The labels of a namespace, with the one the API server fills in.
+pub(crate) fn namespace_labels(namespace: &Namespace, errors: &mut Vec<FieldError>) -> Labels {
+    let name = &namespace.metadata.name;
+    let mut own = labels_but(&namespace.metadata, &[(NAME, name)], errors);
+    own.insert(METADATA_NAME.into(), name.into());
+    own
+}
+
+/// The labels of a namespace that nobody described.
+pub(crate) fn bare_namespace_labels(name: &str) -> Labels {
+    Labels::from([(METADATA_NAME.into(), name.into())])
+}
+
+/// The labels of a service account.
+pub(crate) fn account_labels(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) -> Labels {
+    labels_but(metadata, &[(NAME, &metadata.name)], errors)
+}
+
+/// The labels as written, but for those that state what would be generated anyway.
+fn labels_but(
+    metadata: &ObjectMeta,
+    generated: &[(&str, &str)],
+    errors: &mut Vec<FieldError>,
+) -> Labels {
+    let same = |k: &str, v: &str| generated.iter().any(|(key, value)| *key == k && *value == v);
+    labels::from_wire(metadata.labels.iter().filter(|(k, v)| !same(k, v)), errors)
+}
+
+/// The profile of a namespace: where no policy applies, everything is allowed.
+pub(crate) fn namespace_profile(namespace: &str) -> Profile {
+    let rules = vec![Rule::any(Action::Allow)];
+    Profile { name: format_smolstr!("kns.{namespace}"), ingress: rules.clone(), egress: rules }
+}
+
+/// Whether a pod is an endpoint: one that shares its node's network is not.
+pub(crate) fn is_endpoint(pod: &Pod) -> bool {
+    !pod.spec.host_network
+}
+
+/// The namespace of an object that has one; the API server's default otherwise.
+pub(crate) fn namespace_of(metadata: &ObjectMeta) -> SmolStr {
+    metadata.namespace.as_deref().unwrap_or("default").into()
+}
+
+/// The endpoint of a pod, without inherited labels. `injected` says whether its namespace asks
+/// for sidecars.
+pub(crate) fn endpoint(pod: &Pod, injected: bool, errors: &mut Vec<FieldError>) -> Endpoint {
+    let namespace = namespace_of(&pod.metadata);
+    let account: SmolStr = service_account(pod).into();
+    let generated = [(NAMESPACE, &*namespace), (SERVICE_ACCOUNT, &*account), (ORCHESTRATOR, "k8s")];
+    let mut labels = labels_but(&pod.metadata, &generated, errors);
+    labels.extend(generated.map(|(key, value)| (key.into(), value.into())));
+    Endpoint {
+        id: EndpointId { namespace: namespace.clone(), name: pod.metadata.name.as_str().into() },
+        addresses: addresses(pod, errors),
+        labels,
+        ports: named_ports(pod, errors),
+        profiles: vec![
+            format_smolstr!("kns.{namespace}"),
+            format_smolstr!("ksa.{namespace}.{account}"),
+        ],
+        account: Account { namespace, name: account },
+        application_enforced: has_sidecar(pod, injected),
+    }
+}
+
+/// The pod's service account; the API server's default where none is given.
+pub fn service_account(pod: &Pod) -> &str {
+    pod.spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default")
+}
+
+/// Whether Istio would inject a sidecar: the namespace asks for it and the pod does not refuse.
+pub fn has_sidecar(pod: &Pod, namespace_injected: bool) -> bool {
+    const KEY: &str = "sidecar.istio.io/inject";
+    let own = pod.metadata.labels.get(KEY).or_else(|| pod.metadata.annotations.get(KEY));
+    namespace_injected && own.map(String::as_str) != Some("false") && !pod.spec.host_network
+}
+
+/// Whether a namespace's labels ask for sidecars.
+pub fn asks_for_sidecars(namespace: &ObjectMeta) -> bool {
+    namespace.labels.get("istio-injection").map(String::as_str) == Some("enabled")
+}
+
+/// Whether a pod will never run again, so that its address belongs to somebody else.
+pub(crate) fn is_finished(pod: &Pod) -> bool {
+    matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed" | "Completed"))
+}
+
+/// The pod's addresses, the first of each family.
+fn addresses(pod: &Pod, errors: &mut Vec<FieldError>) -> Vec<IpAddr> {
+    if is_finished(pod) {
+        return Vec::new();
+    }
+    let listed = pod.status.pod_ips.iter().map(|ip| ("status.podIPs", &ip.ip));
+    let single = pod.status.pod_ip.iter().map(|ip| ("status.podIP", ip));
+    let given: Vec<_> =
+        if pod.status.pod_ips.is_empty() { single.collect() } else { listed.collect() };
+    let mut found: Vec<IpAddr> = Vec::new();
+    for (field, text) in given.into_iter().filter(|(_, text)| !text.is_empty()) {
+        match text.parse::<IpAddr>() {
+            Ok(address) if found.iter().any(|f| f.is_ipv4() == address.is_ipv4()) => {}
+            Ok(address) => found.push(address),
+            Err(_) => errors.push(FieldError::new(field, format!("`{text}` is not an address"))),
+        }
+    }
+    found
+}
+
+/// Ports of containers, and of init containers, that have a name.
+fn named_ports(pod: &Pod, errors: &mut Vec<FieldError>) -> Vec<NamedPort> {
+    let mut ports = Vec::new();
+    let lists = [
+        ("spec.containers", &pod.spec.containers),
+        ("spec.initContainers", &pod.spec.init_containers),
+    ];
+    for (list, containers) in lists {
+        for (c, container) in containers.iter().enumerate() {
+            for (p, port) in container.ports.iter().enumerate() {
+                let field = format!("{list}[{c}].ports[{p}]");
+                ports.extend(named_port(&field, port, errors));
+            }
+        }
+    }
+    ports
+}
+
+fn named_port(
+    field: &str,
+    port: &tortie_model::ContainerPort,
+    errors: &mut Vec<FieldError>,
+) -> Option<NamedPort> {
+    let number = u16::try_from(port.container_port).ok().filter(|p| *p > 0);
+    if number.is_none() {
+        let reason = format!("`{}` is not a port between 1 and 65535", port.container_port);
+        errors.push(FieldError::new(format!("{field}.containerPort"), reason));
+    }
+    let text = port.protocol.as_deref().unwrap_or("TCP");
+    let protocol = Protocol::parse(text).filter(|p| p.has_ports());
+    if protocol.is_none() {
+        let reason = format!("`{text}` is none of `TCP`, `UDP` and `SCTP`");
+        errors.push(FieldError::new(format!("{field}.protocol"), reason));
+    }
+    let name = port.name.as_deref()?.into();
+    Some(NamedPort { name, protocol: protocol?, port: number? })
+}
+
+/// Addresses for endpoints that have none yet: the lowest free ones of 10.244.0.0/16 in the order
+/// of the endpoints' names, so that the same files always give the same addresses.
+pub(crate) fn assign_addresses<'a>(
+    taken: &BTreeSet<IpAddr>,
+    without: impl Iterator<Item = &'a mut Endpoint>,
+) {
+    let mut next = u32::from(Ipv4Addr::new(10, 244, 0, 1));
+    for endpoint in without {
+        while taken.contains(&IpAddr::from(Ipv4Addr::from(next))) {
+            next = next.wrapping_add(1);
+        }
+        endpoint.addresses.push(Ipv4Addr::from(next).into());
+        next = next.wrapping_add(1);
+    }
+}

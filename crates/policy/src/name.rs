@@ -1,0 +1,107 @@
+//! What policies and endpoints are called.
+
+use std::fmt;
+
+use smol_str::SmolStr;
+
+/// Labels of an endpoint, a namespace or a service account.
+pub type Labels = std::collections::BTreeMap<SmolStr, SmolStr>;
+
+/// The kind of a policy, part of its identity (house rule 12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PolicyKind {
+    /// `GlobalNetworkPolicy`.
+    GlobalNetworkPolicy,
+    /// `NetworkPolicy` of `projectcalico.org/v3`.
+    NetworkPolicy,
+}
+
+impl PolicyKind {
+    /// The kind as written in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PolicyKind::GlobalNetworkPolicy => "GlobalNetworkPolicy",
+            PolicyKind::NetworkPolicy => "NetworkPolicy",
+        }
+    }
+}
+
+/// Identity of a policy: kind, namespace (none for a global one) and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyId {
+    /// Kind.
+    pub kind: PolicyKind,
+    /// Namespace.
+    pub namespace: Option<SmolStr>,
+    /// Name.
+    pub name: SmolStr,
+}
+
+impl PolicyId {
+    /// The text by which policies of equal order are sorted, bytewise: `name/namespace/kind`.
+    ///
+    /// It is the joined text that is compared, so `a-b` precedes `a` (`-` sorts before `/`).
+    pub fn tie_key(&self) -> String {
+        let namespace = self.namespace.as_deref().unwrap_or_default();
+        format!("{}/{namespace}/{}", self.name, self.kind.as_str())
+    }
+}
+
+impl fmt::Display for PolicyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind.as_str(), self.name),
+            None => write!(f, "{} {}", self.kind.as_str(), self.name),
+        }
+    }
+}
+
+/// Identity of a workload endpoint: namespace and pod name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointId {
+    /// Namespace.
+    pub namespace: SmolStr,
+    /// Pod name.
+    pub name: SmolStr,
+}
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Text that is no `namespace/pod`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not of the form `namespace/pod`")]
+pub struct InvalidEndpointId(String);
+
+impl std::str::FromStr for EndpointId {
+    type Err = InvalidEndpointId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((namespace, name))
+                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+            {
+                Ok(EndpointId { namespace: namespace.into(), name: name.into() })
+            }
+            _ => Err(InvalidEndpointId(text.to_owned())),
+        }
+    }
+}
+
+/// A Kubernetes service account: namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Account {
+    /// Namespace.
+    pub namespace: SmolStr,
+    /// Name.
+    pub name: SmolStr,
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

@@ -1,0 +1,251 @@
+//! A verdict in words and as data: which rule decided, and what an Allow rule lacked.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::{
+    Action, Applicable, Criterion, DefaultAction, EntityMatch, Facts, Policy, Rule, Side, Step,
+    Tri, Verdict, holds,
+};
+
+/// One step of a trace as the command contract writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TraceEntry {
+    /// Tier; absent for profiles.
+    pub tier: Option<String>,
+    /// Kind of the policy; `Profile` for profiles; absent for a tier's default.
+    pub kind: Option<String>,
+    /// Namespace of the policy.
+    pub namespace: Option<String>,
+    /// Name of the policy or profile.
+    pub name: Option<String>,
+    /// `allow`, `deny`, `pass`, `log`, `no-match`, `tier-default` or `profile`.
+    pub action: &'static str,
+    /// Position of the rule, from 0.
+    pub rule: Option<usize>,
+}
+
+impl From<&Step<'_>> for TraceEntry {
+    fn from(step: &Step<'_>) -> TraceEntry {
+        let of_policy = |policy: &Policy, action, rule| TraceEntry {
+            tier: Some(policy.tier.to_string()),
+            kind: Some(policy.id.kind.as_str().to_owned()),
+            namespace: policy.id.namespace.as_ref().map(ToString::to_string),
+            name: Some(policy.id.name.to_string()),
+            action,
+            rule,
+        };
+        let of_profile = |name: Option<String>, rule| TraceEntry {
+            tier: None,
+            kind: Some("Profile".to_owned()),
+            namespace: None,
+            name,
+            action: "profile",
+            rule,
+        };
+        match step {
+            Step::Rule { policy, index, action, .. } => {
+                of_policy(policy, action_word(*action), Some(*index))
+            }
+            Step::NoMatch { policy } => of_policy(policy, "no-match", None),
+            Step::TierDefault { tier } => TraceEntry {
+                tier: Some(tier.name.to_string()),
+                kind: None,
+                namespace: None,
+                name: None,
+                action: "tier-default",
+                rule: None,
+            },
+            Step::Profile { profile, index, .. } => {
+                of_profile(Some(profile.name.to_string()), Some(*index))
+            }
+            Step::NoProfile => of_profile(None, None),
+        }
+    }
+}
+
+fn action_word(action: Action) -> &'static str {
+    match action {
+        Action::Allow => "allow",
+        Action::Deny => "deny",
+        Action::Log => "log",
+        Action::Pass => "pass",
+    }
+}
+
+/// An Allow rule that did not match, and the criteria it lacked.
+#[derive(Debug, Clone)]
+pub struct Lack<'a> {
+    /// Its policy.
+    pub policy: &'a Policy,
+    /// Position of the rule.
+    pub index: usize,
+    /// Criteria that do not hold, or of which nobody can tell.
+    pub criteria: Vec<(Criterion, Tri)>,
+}
+
+/// The Allow rule of the deciding tier that lacked least.
+pub fn nearest<'a>(
+    verdict: &Verdict<'a>,
+    facts: &dyn Facts,
+    applicable: &Applicable,
+) -> Option<Lack<'a>> {
+    let Some(Step::TierDefault { tier }) = verdict.trace.last() else { return None };
+    let policies = verdict.trace.iter().filter_map(|step| match step {
+        Step::NoMatch { policy } if policy.tier == tier.name => Some(*policy),
+        _ => None,
+    });
+    let rules = policies.flat_map(|policy| {
+        let rules = policy.rules(applicable.direction).iter().enumerate();
+        rules.filter(|(_, r)| r.action == Action::Allow).map(move |(i, r)| (policy, i, r))
+    });
+    let lacks =
+        rules.map(|(policy, index, rule)| Lack { policy, index, criteria: lacking(rule, facts) });
+    lacks.min_by_key(|lack| lack.criteria.len())
+}
+
+fn lacking(rule: &Rule, facts: &dyn Facts) -> Vec<(Criterion, Tri)> {
+    let results = Criterion::ALL.map(|criterion| (criterion, holds(rule, criterion, facts)));
+    results.into_iter().filter(|(_, result)| *result != Tri::True).collect()
+}
+
+impl Verdict<'_> {
+    /// The verdict in one sentence: what decided, and for a denial by default what the nearest
+    /// Allow rule lacked. Holds no header, query or body.
+    pub fn reason(&self, facts: &dyn Facts, applicable: &Applicable) -> String {
+        let Some(last) = self.trace.last() else { return "nothing decided".to_owned() };
+        let mut sentence = decision(last, facts);
+        if let Some(lack) = nearest(self, facts, applicable) {
+            sentence.push_str(&format!("; {}", LackText { lack: &lack, facts, applicable }));
+        }
+        sentence
+    }
+
+    /// Whether the denial rests on a path that has no safe normal form: some Allow rule would have
+    /// matched if its path criterion could be answered.
+    pub fn rests_on_path(&self, facts: &dyn Facts, applicable: &Applicable) -> bool {
+        let asked = self.trace.iter().filter_map(|step| match step {
+            Step::NoMatch { policy } => Some(*policy),
+            _ => None,
+        });
+        let mut rules = asked.flat_map(|p| p.rules(applicable.direction));
+        !self.allowed
+            && rules.any(|rule| {
+                rule.action == Action::Allow
+                    && lacking(rule, facts) == [(Criterion::Path, Tri::Unknown)]
+            })
+    }
+}
+
+fn decision(step: &Step<'_>, facts: &dyn Facts) -> String {
+    match step {
+        Step::Rule { policy, index, action, certainty } => {
+            let doubt = match certainty {
+                Tri::True => String::new(),
+                _ => doubt(policy, facts),
+            };
+            let did = if *action == Action::Allow { "allowed" } else { "denied" };
+            format!("{did} by rule {index} of {} (tier {}){doubt}", policy.id, policy.tier)
+        }
+        Step::NoMatch { policy } => format!("no rule of {} matched", policy.id),
+        Step::TierDefault { tier } => {
+            let did = match tier.default_action {
+                DefaultAction::Deny => "denied",
+                DefaultAction::Pass => "passed on",
+            };
+            format!("{did} by the default of tier {}, no rule allows it", tier.name)
+        }
+        Step::Profile { profile, index, action } => {
+            let did = if *action == Action::Allow { "allowed" } else { "denied" };
+            format!("{did} by rule {index} of profile {}, no policy applies", profile.name)
+        }
+        Step::NoProfile => "denied, no policy applies and no profile allows it".to_owned(),
+    }
+}
+
+fn doubt(_: &Policy, facts: &dyn Facts) -> String {
+    format!(
+        ", in doubt: source is {}, destination is {}",
+        facts.describe(Side::Source),
+        facts.describe(Side::Destination)
+    )
+}
+
+/// What an Allow rule lacked, in words.
+struct LackText<'a> {
+    lack: &'a Lack<'a>,
+    facts: &'a dyn Facts,
+    applicable: &'a Applicable,
+}
+
+impl fmt::Display for LackText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lack { policy, index, criteria } = self.lack;
+        let rules = policy.rules(self.applicable.direction);
+        let Some(rule) = rules.get(*index) else { return Ok(()) };
+        write!(f, "rule {index} of {} would allow ", policy.id)?;
+        let mut separator = "";
+        for (criterion, result) in criteria {
+            f.write_str(separator)?;
+            write_lack(f, rule, *criterion, *result, self.facts)?;
+            separator = ", and ";
+        }
+        Ok(())
+    }
+}
+
+fn write_lack(
+    f: &mut fmt::Formatter<'_>,
+    rule: &Rule,
+    criterion: Criterion,
+    result: Tri,
+    facts: &dyn Facts,
+) -> fmt::Result {
+    let but = if result == Tri::Unknown { "but it cannot be told of" } else { "but this is" };
+    match criterion {
+        Criterion::Peers(side) => {
+            let wanted = rule.side(side).peers.as_ref().map_or("", |p| p.text.as_str());
+            write!(f, "{side} {wanted}, {but} {}", facts.describe(side))
+        }
+        Criterion::Ports(side) => {
+            write!(f, "{side} {}, {but} {}", port_text(rule.side(side)), facts.describe_traffic())
+        }
+        Criterion::Nets(side) => {
+            write!(f, "{side} {}, {but} {}", net_text(rule.side(side)), facts.describe(side))
+        }
+        Criterion::Method => {
+            let methods = rule.http.iter().flat_map(|h| &h.methods);
+            write!(f, "method {}, {but} {}", list(methods), facts.describe_traffic())
+        }
+        Criterion::Path => write!(f, "other paths, {but} {}", facts.describe_traffic()),
+        Criterion::Http => write!(f, "HTTP requests, {but} {}", facts.describe_traffic()),
+        Criterion::Protocol => {
+            let wanted = rule.protocol.map(|p| p.to_string());
+            let wanted = wanted.unwrap_or_else(|| "another protocol".to_owned());
+            write!(f, "{wanted}, {but} {}", facts.describe_traffic())
+        }
+        Criterion::IpVersion => {
+            let wanted = rule.ip_version.map(|v| v.to_string()).unwrap_or_default();
+            write!(f, "{wanted}, {but} {}", facts.describe(Side::Source))
+        }
+    }
+}
+
+fn port_text(entity: &EntityMatch) -> String {
+    match entity.ports.as_slice() {
+        [] => format!("ports other than {}", list(&entity.not_ports)),
+        ports => format!("port {}", list(ports)),
+    }
+}
+
+fn net_text(entity: &EntityMatch) -> String {
+    match entity.nets.as_slice() {
+        [] => format!("addresses outside {}", list(&entity.not_nets)),
+        nets => format!("addresses in {}", list(nets)),
+    }
+}
+
+fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(" or ")
+}
