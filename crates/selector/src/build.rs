@@ -9,7 +9,7 @@ use crate::{MAX_LABEL, MAX_NESTING, Node, cursor};
 /// Why a tree cannot be written in the selector language.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BuildError {
-    /// The label is empty or has a character other than letters, digits, `_`, `.`, `/` and `-`.
+    /// The label is empty or has a character other than ASCII letters, digits, `_`, `.`, `/` and `-`.
     InvalidLabel(String),
     /// The label is longer than [`MAX_LABEL`] bytes.
     LabelTooLong(String),
@@ -24,7 +24,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::InvalidLabel(label) => write!(
                 f,
-                "invalid label `{}`: labels are made of letters, digits, `_`, `.`, `/` and `-`",
+                "invalid label `{}`: labels are made of ASCII letters, digits, `_`, `.`, `/` and `-`",
                 label.escape_debug()
             ),
             Self::LabelTooLong(label) => {

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-#[derive(Clone)]
 /// Reads one text from left to right. The position is always between two characters.
+#[derive(Clone)]
 pub(crate) struct Cursor<'a> {
     text: &'a str,
     at: usize,
@@ -78,11 +78,14 @@ impl<'a> Cursor<'a> {
         Ok(Some(value))
     }
 
-    /// The span of whatever comes next, for an error: a word, a quoted string, one character, or
-    /// nothing at the end.
+    /// The span of whatever comes next, for an error: a word, a quoted string, an operator, one
+    /// character, or nothing at the end.
     pub(crate) fn next_span(&self) -> Range<usize> {
         let mut ahead = self.clone();
-        if ahead.word().is_empty() && !matches!(ahead.string(), Ok(Some(_))) {
+        let token = !ahead.word().is_empty()
+            || matches!(ahead.string(), Ok(Some(_)))
+            || ["==", "!=", "&&", "||"].iter().any(|operator| ahead.eat(operator));
+        if !token {
             ahead.at += ahead.rest().chars().next().map_or(0, char::len_utf8);
         }
         self.at..ahead.at

@@ -60,8 +60,10 @@ pub enum Expected {
     Label,
     /// The `)` of a function.
     CallClose,
-    /// `&&`, `||`, `)` or the end, after an operand.
+    /// `&&`, `||` or the end, after an operand outside of parentheses.
     Connective,
+    /// `&&`, `||` or `)`, after an operand inside of parentheses.
+    ConnectiveOrClose,
 }
 
 impl ParseError {
@@ -140,6 +142,7 @@ impl fmt::Display for ParseErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expected(expected) => write!(f, "expected {expected}"),
+            Self::IllegalCharacter('\\') => f.write_str("illegal character `\\`"),
             Self::IllegalCharacter(character) => {
                 write!(f, "illegal character `{}`", character.escape_debug())
             }
@@ -165,6 +168,7 @@ impl fmt::Display for Expected {
             Self::Label => "a label",
             Self::CallClose => "`)`",
             Self::Connective => "`&&`, `||` or the end",
+            Self::ConnectiveOrClose => "`&&`, `||` or `)`",
         })
     }
 }

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
+use crate::excerpt::printable;
 use crate::{Expected, ParseErrorKind};
 
-const QUOTED_LABEL: &str = "labels are written without quotes";
 const BRACES: &str = "a set is written in braces: `{\"x\", \"y\"}`";
+const NO_ESCAPES: &str =
+    "there are no escapes: a value with `'` in it stands between `\"`, and the reverse";
 const DOUBLE_EQUALS: &str = "equality is written `==`";
 
 /// The longest value a hint repeats, in bytes.
@@ -16,12 +18,15 @@ pub(crate) fn hint(kind: ParseErrorKind, text: &str, span: Range<usize>) -> Opti
     let before = text.get(..span.start).unwrap_or_default();
     let found = text.get(span).unwrap_or_default();
     match kind {
-        ParseErrorKind::IllegalCharacter(character) => illegal_character(character).map(Into::into),
+        ParseErrorKind::IllegalCharacter(character) => Some(illegal_character(character).into()),
         ParseErrorKind::UnterminatedString => {
-            Some("a value ends with the quote it begins with; there are no escapes".into())
+            Some("a value ends with the quote it begins with".into())
         }
         ParseErrorKind::Expected(Expected::Operator) => after_label(before, found),
         ParseErrorKind::Expected(Expected::Value | Expected::SetMember) => value(found),
+        ParseErrorKind::Expected(Expected::Connective | Expected::ConnectiveOrClose) => {
+            Some(after_operand(before, found).into())
+        }
         ParseErrorKind::Expected(expected) => other(expected, found).map(Into::into),
         ParseErrorKind::UnclosedGroup
         | ParseErrorKind::UnmatchedClose
@@ -30,8 +35,8 @@ pub(crate) fn hint(kind: ParseErrorKind, text: &str, span: Range<usize>) -> Opti
     }
 }
 
-fn illegal_character(character: char) -> Option<&'static str> {
-    Some(match character {
+fn illegal_character(character: char) -> &'static str {
+    match character {
         '\n' | '\r' => {
             "line breaks are not blanks: in YAML, use `>-`, which folds lines and drops the last break"
         }
@@ -44,9 +49,12 @@ fn illegal_character(character: char) -> Option<&'static str> {
         '*' | '?' | '~' | '^' | '$' => {
             "there are no patterns: use `contains`, `starts with` or `ends with`"
         }
+        '\\' => NO_ESCAPES,
+        '#' => "there are no comments",
         other if other.is_whitespace() => "only space and tab separate words",
-        _ => return None,
-    })
+        other if printable(other) != other => "delete this invisible character",
+        _ => "labels are made of ASCII letters, digits, `_`, `.`, `/` and `-`",
+    }
 }
 
 /// For what follows a label instead of an operator.
@@ -82,26 +90,26 @@ fn value(found: &str) -> Option<String> {
 fn other(expected: Expected, found: &str) -> Option<&'static str> {
     let quoted = found.starts_with(['"', '\'']);
     match expected {
-        Expected::Operand | Expected::Label if quoted => Some(QUOTED_LABEL),
-        Expected::CallClose if found.starts_with(is_word) => {
+        Expected::Operand | Expected::Label if quoted => Some("labels are written without quotes"),
+        Expected::CallClose if !found.is_empty() => {
             Some("`has` takes one label; `all` and `global` take none")
         }
         Expected::SetOpen => Some(BRACES),
         Expected::SetSeparator if quoted => Some("members of a set are separated by `,`"),
         Expected::Word("in") => Some("the operator is `not in`; negation is written `!`"),
-        Expected::Connective => connective(found),
         _ => None,
     }
 }
 
-fn connective(found: &str) -> Option<&'static str> {
+/// For what follows a complete operand.
+fn after_operand(before: &str, found: &str) -> &'static str {
     match found.to_ascii_lowercase().as_str() {
-        "&" | "and" | "," => Some("to require both, write `&&`"),
-        "|" | "or" => Some("for either of both, write `||`"),
-        word if word.starts_with(is_word) => {
-            Some("after a quoted value comes `&&`, `||` or nothing; there are no escapes in it")
-        }
-        _ => None,
+        "&" | "and" | "," => "to require both, write `&&`",
+        "|" | "or" => "to require one of both, write `||`",
+        "=" | "==" | "!=" | "in" | "not" => "only a label can be compared with a value",
+        // No blank in between: the quote was probably meant to be part of the value.
+        word if before.ends_with(['"', '\'']) && word.starts_with(is_word) => NO_ESCAPES,
+        _ => "operands are joined by `&&` or `||`",
     }
 }
 

@@ -128,7 +128,9 @@ impl Parser<'_> {
     fn leave(&mut self) -> Result<()> {
         let close = self.cursor.next_span();
         if !self.cursor.eat(")") {
-            return Err(self.expected(Expected::Connective));
+            let top = self.outer.is_empty();
+            let expected = if top { Expected::Connective } else { Expected::ConnectiveOrClose };
+            return Err(self.expected(expected));
         }
         let Some(outer) = self.outer.pop() else {
             return Err(self.error(ParseErrorKind::UnmatchedClose, close));
