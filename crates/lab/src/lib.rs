@@ -1,1 +1,24 @@
 //! A one-machine cluster: pods as processes in network namespaces with real Envoy sidecars.
+//!
+//! - [`Lab`] starts, finds and ends labs; [`cli`] is the same as commands.
+//! - Outside a lab: `state` (its files), `launch` (its process tree), `process`.
+//! - Inside: `inside` (the small programs that stand between namespaces) and `supervisor`.
+//!
+//! The contract and the invariants are in `docs/design/lab.md`, the guide in `docs/lab.md`.
+
+pub mod cli;
+mod control;
+mod error;
+mod files;
+mod inside;
+mod lab;
+mod launch;
+mod name;
+mod process;
+mod state;
+mod supervisor;
+
+pub use error::{Error, Reported};
+pub use lab::{Lab, Options, down};
+pub use name::LabName;
+pub use state::StateRoot;
