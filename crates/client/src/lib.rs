@@ -1,1 +1,7 @@
-//! Resources from files, and one stream of changes to them.
+//! Where resources come from: files today, the Kubernetes API later, as one stream of changes.
+
+pub mod files;
+mod watch;
+mod yaml;
+
+pub use watch::Watch;
