@@ -25,6 +25,8 @@ mod canonical;
 mod cursor;
 mod error;
 mod excerpt;
+#[doc(hidden)]
+pub mod fuzz;
 mod hint;
 mod labels;
 mod parse;

@@ -126,14 +126,14 @@ impl Parser<'_> {
     }
 
     fn leave(&mut self) -> Result<()> {
-        let close = self.cursor.next_span();
+        let close = self.cursor.at();
         if !self.cursor.eat(")") {
             let top = self.outer.is_empty();
             let expected = if top { Expected::Connective } else { Expected::ConnectiveOrClose };
             return Err(self.expected(expected));
         }
         let Some(outer) = self.outer.pop() else {
-            return Err(self.error(ParseErrorKind::UnmatchedClose, close));
+            return Err(self.error(ParseErrorKind::UnmatchedClose, close..close + 1));
         };
         let operand = mem::replace(&mut self.group, outer).close();
         self.group.chain.push(operand);
@@ -235,13 +235,13 @@ impl Parser<'_> {
     }
 
     fn label(&mut self, expected: Expected) -> Result<String> {
-        let span = self.cursor.next_span();
+        let start = self.cursor.at();
         let word = self.cursor.word();
         if word.is_empty() {
             return Err(self.expected(expected));
         }
         if word.len() > MAX_LABEL {
-            return Err(self.error(ParseErrorKind::LabelTooLong, span));
+            return Err(self.error(ParseErrorKind::LabelTooLong, start..self.cursor.at()));
         }
         Ok(word.to_owned())
     }
