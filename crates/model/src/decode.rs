@@ -127,6 +127,7 @@ fn view(group: &str, version: &str, kind: &str, raw: &Value) -> Result<Object, V
         ("", "v1", "Secret") => typed(raw, Namespace, Object::Secret),
         ("apps", "v1", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
         | ("batch", "v1", "Job") => typed(raw, Namespace, Object::Workload),
+        ("tortie.dev", "v1", "PolicyTest") => typed(raw, Cluster, Object::PolicyTest),
         _ if HARMLESS.contains(&(group, kind)) || !POLICY_GROUPS.contains(&group) => {
             typed::<Foreign>(raw, Cluster, Object::Foreign)
         }
@@ -245,6 +246,10 @@ fn unknown_top_level(document: &Value) -> Vec<FieldError> {
 fn metadata_errors(document: &Value, scope: Scope) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let metadata = document.get("metadata");
+    let version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    if version.starts_with("tortie.dev/") {
+        return errors; // files of our own, which need no name
+    }
     match metadata.and_then(|m| m.get("name")) {
         Some(Value::String(name)) if !name.is_empty() => {}
         Some(Value::String(_)) | None => {
@@ -252,10 +257,7 @@ fn metadata_errors(document: &Value, scope: Scope) -> Vec<FieldError> {
         }
         Some(_) => {} // a wrong type is reported by the decoder
     }
-    let in_policy_group = document
-        .get("apiVersion")
-        .and_then(Value::as_str)
-        .is_some_and(|v| v.contains("projectcalico.org/"));
+    let in_policy_group = version.contains("projectcalico.org/");
     if scope == Scope::Cluster
         && in_policy_group
         && metadata.and_then(|m| m.get("namespace")).is_some()

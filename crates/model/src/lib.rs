@@ -14,6 +14,7 @@ mod error;
 mod kubernetes;
 mod meta;
 mod resource;
+mod test;
 
 pub use calico::{
     EntityRule, GlobalNetworkPolicy, HttpMatch, HttpPath, NetworkPolicy, PolicySpec, Rule,
@@ -27,3 +28,4 @@ pub use kubernetes::{
 };
 pub use meta::{IntOrString, ObjectMeta};
 pub use resource::{DecodeError, Foreign, Object, Resource};
+pub use test::{ExpectedDecision, PolicyTest, PolicyTestCase};

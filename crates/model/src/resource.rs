@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    FieldError, GlobalNetworkPolicy, Namespace, NetworkPolicy, ObjectMeta, Pod, Secret, Service,
-    ServiceAccount, Tier, Workload,
+    FieldError, GlobalNetworkPolicy, Namespace, NetworkPolicy, ObjectMeta, Pod, PolicyTest, Secret,
+    Service, ServiceAccount, Tier, Workload,
 };
 
 /// One document of a manifest.
@@ -41,6 +41,8 @@ pub enum Object {
     Service(Box<Service>),
     /// `v1` Secret.
     Secret(Box<Secret>),
+    /// `tortie.dev/v1` PolicyTest.
+    PolicyTest(Box<PolicyTest>),
     /// A kind without a typed view, of a group that may hold anything.
     Foreign(Box<Foreign>),
 }
@@ -66,6 +68,7 @@ impl Resource {
             Object::Workload(o) => &o.metadata,
             Object::Service(o) => &o.metadata,
             Object::Secret(o) => &o.metadata,
+            Object::PolicyTest(o) => &o.metadata,
             Object::Foreign(o) => &o.metadata,
         }
     }

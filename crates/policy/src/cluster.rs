@@ -190,7 +190,8 @@ impl Builder {
                     Err(error) => errors.push(error),
                 }
             }
-            Object::Service(_) | Object::Secret(_) | Object::Foreign(_) => {}
+            Object::Service(_) | Object::Secret(_) | Object::PolicyTest(_) | Object::Foreign(_) => {
+            }
         }
         self.invalid.extend(errors.into_iter().map(|error| Invalid { resource: index, error }));
     }

@@ -7,6 +7,7 @@
 //!
 //! Everything here is pure: no IO, no clocks, no caches.
 
+mod case;
 mod cluster;
 mod convert;
 mod endpoint;
@@ -17,11 +18,13 @@ mod kubernetes;
 mod labels;
 mod layer4;
 mod name;
+mod query;
 mod reason;
 mod rule;
 mod spiffe;
 mod tri;
 
+pub use case::{Case, Outcome, request_line};
 pub use cluster::{Applicable, Cluster, Invalid, TierPolicies};
 pub use endpoint::{Endpoint, NamedPort};
 pub use evaluate::{Criterion, Step, Verdict, evaluate, holds, matches};
@@ -30,6 +33,7 @@ pub use http::{HttpMatch, InvalidPath, NormalPath, PathMatch};
 pub use kubernetes::{asks_for_sidecars, expand_workload, has_sidecar, service_account};
 pub use layer4::{IpVersion, PortMatch, Protocol};
 pub use name::{Account, EndpointId, InvalidEndpointId, Labels, PolicyId, PolicyKind};
+pub use query::{Explanation, Leg, Party, PortName, Query, QueryError, Word, explain};
 pub use reason::{Lack, TraceEntry, nearest};
 pub use rule::{
     Accounts, Action, DefaultAction, Direction, EntityMatch, Order, Peers, Policy, Profile, Rule,

@@ -1,2 +1,60 @@
-//! The command line of Tortie.
-fn main() {}
+//! `tortie`: workload access control on the command line.
+
+mod commands;
+mod input;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::output::Failure;
+
+/// Decides who may talk to whom, by identity, address and HTTP request, and says why.
+#[derive(Debug, Parser)]
+#[command(name = "tortie", version, after_help = EXAMPLES, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  tortie validate -f policies/                        every error in the files, with its reason
+  tortie explain -f . --from default/a --to default/b --port 80
+  tortie demo yaobank                                 see two attacks stopped
+
+Exit status: 0 done, or yes; 1 no (denied, a test failed); 2 bad usage or input; 3 unreachable";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check resources and report every error
+    Validate(commands::validate::Args),
+    /// Say whether a flow is allowed, and by which rule
+    Explain(commands::explain::Args),
+    /// Check expectations on flows
+    Test(commands::test::Args),
+    /// Work with label selectors
+    Selector(commands::selector::Args),
+    /// The authorizer that answers Envoy
+    Authz(tortie_authz::cli::Cli),
+    /// A one-machine cluster: pods in network namespaces, with real Envoys
+    Lab(tortie_lab::cli::LabArgs),
+    /// Play a scripted tutorial on a lab
+    Demo(commands::demo::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Validate(args) => commands::validate::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
+        Command::Test(args) => commands::test::run(&args),
+        Command::Selector(args) => commands::selector::run(&args),
+        Command::Authz(args) => return tortie_authz::cli::run(args),
+        Command::Lab(args) => tortie_lab::cli::run(args).map_err(Failure::from),
+        Command::Demo(args) => commands::demo::run(&args),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,114 @@
+//! `tortie explain`: whether a flow is allowed, and by which rule.
+
+use std::fmt::Write as _;
+
+use tortie_policy::{
+    Explanation, Leg, Party, PortName, Protocol, Query, TraceEntry, Trust, Word, explain,
+    request_line,
+};
+
+use crate::input::Files;
+use crate::output::{Failure, Format, NO, YES, json};
+
+const EXAMPLES: &str = "Examples:
+  tortie explain -f . --from default/customer-0 --to default/database-0 --port 2379
+  tortie explain -f . --from 10.65.0.7 --to default/summary-0 --port 80 --method GET --path /519940
+  tortie explain -f . --from default/attack --to default/database-0 --port 2379 \\
+      --from-identity spiffe://cluster.local/ns/default/sa/summary";
+
+/// Arguments of `tortie explain`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    files: Files,
+
+    /// Sender: `namespace/pod` or an address
+    #[arg(long, value_name = "X")]
+    from: Party,
+
+    /// Receiver: `namespace/pod` or an address
+    #[arg(long, value_name = "Y")]
+    to: Party,
+
+    /// Destination port, by number or by the name the container gives it
+    #[arg(long, value_name = "N|NAME")]
+    port: Option<PortName>,
+
+    /// Protocol, by name or number
+    #[arg(long, default_value = "TCP", value_parser = protocol)]
+    protocol: Protocol,
+
+    /// HTTP method; asks the receiver's sidecar, too
+    #[arg(long)]
+    method: Option<String>,
+
+    /// HTTP path; asks the receiver's sidecar, too
+    #[arg(long)]
+    path: Option<String>,
+
+    /// SPIFFE ID of the certificate the sender shows; asks the receiver's sidecar, too
+    #[arg(long, value_name = "SPIFFE-ID")]
+    from_identity: Option<String>,
+
+    /// Trust domain of the receiver
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    trust_domain: String,
+
+    /// Shape of the answer
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    Protocol::parse(text)
+        .ok_or_else(|| "not a protocol's name (TCP, UDP, …) or a number 1 to 255".to_owned())
+}
+
+/// Answers the question. Exit status 1 if the flow is denied.
+pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
+    let (_, cluster) = args.files.cluster()?;
+    let trust = Trust { domain: args.trust_domain.as_str().into(), ..Trust::default() };
+    let query = Query {
+        from: args.from.clone(),
+        to: args.to.clone(),
+        protocol: args.protocol,
+        port: args.port.clone(),
+        http: request_line(args.method.as_deref(), args.path.as_deref()),
+        from_identity: args.from_identity.clone(),
+    };
+    let explanation = explain(&cluster, &trust, &query).map_err(Failure::invalid)?;
+    match args.output {
+        Format::Json => json(&explanation)?,
+        Format::Table => print!("{}", text(&explanation)),
+    }
+    Ok(if explanation.verdict == Word::Allow { YES } else { NO })
+}
+
+/// An explanation for people.
+pub(crate) fn text(explanation: &Explanation) -> String {
+    let mut text = format!("{}\n", explanation.verdict);
+    for (name, leg) in explanation.legs() {
+        let Leg { endpoint, verdict, trace, reason } = leg;
+        let _ = writeln!(text, "  {name} of {endpoint}: {verdict}, {reason}");
+        for entry in trace {
+            let _ = writeln!(text, "    {}", entry_text(entry));
+        }
+    }
+    if explanation.legs().next().is_none() {
+        text.push_str("  no policy is asked: a pod reaches itself, strangers are not ours\n");
+    }
+    text
+}
+
+fn entry_text(entry: &TraceEntry) -> String {
+    let namespace = entry.namespace.as_ref().map(|n| format!("{n}/")).unwrap_or_default();
+    let what = match (&entry.kind, &entry.name) {
+        (Some(kind), Some(name)) => format!("{kind} {namespace}{name}"),
+        (Some(kind), None) => format!("no {kind}"),
+        _ => "default of the tier".to_owned(),
+    };
+    let tier = entry.tier.as_ref().map(|t| format!("tier {t}: ")).unwrap_or_default();
+    let rule = entry.rule.map(|n| format!(" rule {n}")).unwrap_or_default();
+    format!("{tier}{what}{rule}: {}", entry.action)
+}

@@ -1,0 +1,7 @@
+//! One module per command: its arguments, and `run`, which gives the exit status.
+
+pub(crate) mod demo;
+pub(crate) mod explain;
+pub(crate) mod selector;
+pub(crate) mod test;
+pub(crate) mod validate;

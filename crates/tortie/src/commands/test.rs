@@ -1,0 +1,112 @@
+//! `tortie test`: expectations on flows.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tortie_client::files;
+use tortie_model::{Object, PolicyTest, Resource};
+use tortie_policy::{Case, Explanation, Outcome, Trust};
+
+use super::explain::text;
+use crate::input::Files;
+use crate::output::{Failure, Format, NO, YES, json};
+
+/// Arguments of `tortie test`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  tortie test -f examples/yaobank examples/yaobank/policy-test.yaml"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    files: Files,
+
+    /// Files with expectations: documents of kind PolicyTest (`tortie.dev/v1`)
+    #[arg(value_name = "CASES", required = true)]
+    cases: Vec<PathBuf>,
+
+    /// Trust domain of the receivers
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    trust_domain: String,
+
+    /// Shape of the answer
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+/// One case and what came of it.
+#[derive(Serialize)]
+struct Report {
+    name: String,
+    passed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Box<Explanation>>,
+}
+
+/// Runs the cases. Exit status 1 if one failed.
+pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
+    let (_, cluster) = args.files.cluster()?;
+    let trust = Trust { domain: args.trust_domain.as_str().into(), ..Trust::default() };
+    let cases = cases(&args.cases)?;
+    let reports: Vec<Report> =
+        cases.iter().map(|case| report(case, case.run(&cluster, &trust))).collect();
+    let failed = reports.iter().filter(|r| !r.passed).count();
+    match args.output {
+        Format::Json => json(&reports)?,
+        Format::Table => print(&reports, failed),
+    }
+    Ok(if failed == 0 { YES } else { NO })
+}
+
+fn cases(paths: &[PathBuf]) -> Result<Vec<Case>, Failure> {
+    let loaded = files::load(paths, false)?;
+    let mut cases = Vec::new();
+    let mut errors = Vec::new();
+    for (index, test) in loaded.resources.iter().enumerate().filter_map(as_test) {
+        for (number, wire) in test.cases.iter().enumerate() {
+            match Case::try_from(wire) {
+                Ok(case) => cases.push(case),
+                Err(mut error) => {
+                    error.field = format!("cases[{number}].{}", error.field);
+                    errors.push(loaded.error(index, error));
+                }
+            }
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Failure::from(errors));
+    }
+    if cases.is_empty() {
+        let hint = "write a document `apiVersion: tortie.dev/v1`, `kind: PolicyTest` with `cases`";
+        return Err(Failure::invalid("no cases to test").hint(hint));
+    }
+    Ok(cases)
+}
+
+fn as_test((index, resource): (usize, &Resource)) -> Option<(usize, &PolicyTest)> {
+    match &resource.object {
+        Object::PolicyTest(test) => Some((index, test)),
+        _ => None,
+    }
+}
+
+fn report(case: &Case, outcome: Outcome) -> Report {
+    let (difference, explanation) = match outcome {
+        Outcome::Passed => (None, None),
+        Outcome::Failed { difference, explanation } => (Some(difference), Some(explanation)),
+        Outcome::Impossible(error) => (Some(error.to_string()), None),
+    };
+    Report { name: case.name.clone(), passed: difference.is_none(), difference, explanation }
+}
+
+fn print(reports: &[Report], failed: usize) {
+    for report in reports.iter().filter(|r| !r.passed) {
+        let difference = report.difference.as_deref().unwrap_or_default();
+        println!("FAILED {}: {difference}", report.name);
+        if let Some(explanation) = &report.explanation {
+            print!("{}", text(explanation));
+        }
+    }
+    println!("{} passed, {failed} failed", reports.len() - failed);
+}
