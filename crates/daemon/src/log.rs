@@ -96,7 +96,12 @@ where
 {
     let fail = |reason: String| LogError::Filter { filter: filter.to_owned(), reason };
     let filter = EnvFilter::builder().parse(filter).map_err(|error| fail(error.to_string()))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // Errors of the writer would be reported with `eprintln!`, which panics if standard error is
+    // what failed: a full disk must not reach the request that logs.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .log_internal_errors(false);
     Ok(match format {
         Format::Human => Box::new(builder.with_ansi(colours).finish()),
         Format::Json => Box::new(
