@@ -69,6 +69,7 @@ impl Selector {
     pub fn and(parts: impl IntoIterator<Item = Self>) -> Result<Self, BuildError> {
         let mut parts: Vec<Self> = parts.into_iter().collect();
         match parts.len() {
+            // Building would give the same, but not share the part's tree.
             1 => Ok(parts.remove(0)),
             _ => Self::from_node(Node::And(parts.into_iter().map(Self::into_node).collect())),
         }
