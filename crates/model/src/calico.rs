@@ -1,16 +1,18 @@
-//! `projectcalico.org/v3`: NetworkPolicy, GlobalNetworkPolicy and Tier.
+//! `projectcalico.org/v3` policy: NetworkPolicy, GlobalNetworkPolicy, their staged kinds, Tier and
+//! Profile.
 //!
 //! Field names and shapes are those of Calico's API. Enumerations stay text here, so that a wrong
 //! word is reported with its meaning by `tortie-policy` rather than as a decoding failure.
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{IntOrString, ObjectMeta};
 
 /// A policy for the endpoints of one namespace.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkPolicy {
     /// Name and namespace.
@@ -19,8 +21,28 @@ pub struct NetworkPolicy {
     pub spec: PolicySpec,
 }
 
+/// What a NetworkPolicy would be, not enforced.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StagedNetworkPolicy {
+    /// Name and namespace, those of its enforced twin.
+    pub metadata: ObjectMeta,
+    /// What it selects and says.
+    pub spec: PolicySpec,
+}
+
+/// What a GlobalNetworkPolicy would be, not enforced.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StagedGlobalNetworkPolicy {
+    /// Name, that of its enforced twin.
+    pub metadata: ObjectMeta,
+    /// What it selects and says.
+    pub spec: PolicySpec,
+}
+
 /// A policy for endpoints of the whole cluster.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GlobalNetworkPolicy {
     /// Name.
@@ -30,7 +52,7 @@ pub struct GlobalNetworkPolicy {
 }
 
 /// The spec of both policy kinds; the fields only a GlobalNetworkPolicy may have say so.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct PolicySpec {
     /// Tier the policy belongs to; `default` when absent.
@@ -69,10 +91,13 @@ pub struct PolicySpec {
     /// Enforce on forwarded traffic of host endpoints (global only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apply_on_forward: Option<bool>,
+    /// What staging means (staged kinds only): `Set` when absent, `Delete`, `Learn` or `Ignore`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staged_action: Option<String>,
 }
 
 /// One rule of a policy: every criterion given must hold.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Rule {
     /// `Allow`, `Deny`, `Log` or `Pass`.
@@ -89,10 +114,10 @@ pub struct Rule {
     pub not_protocol: Option<IntOrString>,
     /// ICMP type and code.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub icmp: Option<serde_json::Value>,
+    pub icmp: Option<Icmp>,
     /// ICMP type and code that must not be used.
     #[serde(rename = "notICMP", skip_serializing_if = "Option::is_none")]
-    pub not_icmp: Option<serde_json::Value>,
+    pub not_icmp: Option<Icmp>,
     /// Who sends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<EntityRule>,
@@ -107,8 +132,20 @@ pub struct Rule {
     pub metadata: Option<RuleMetadata>,
 }
 
+/// ICMP type and code.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Icmp {
+    /// Type, 0 to 254.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<i64>,
+    /// Code, 0 to 255; needs a type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i64>,
+}
+
 /// Criteria on one end of a flow.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct EntityRule {
     /// Addresses, any of them.
@@ -141,7 +178,7 @@ pub struct EntityRule {
 }
 
 /// A Kubernetes Service as the end of a flow.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ServiceMatch {
     /// Its name.
@@ -152,7 +189,7 @@ pub struct ServiceMatch {
 }
 
 /// Service accounts by name (any of them) and by label selector; both must hold where given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ServiceAccountMatch {
     /// Names, any of them.
@@ -164,7 +201,7 @@ pub struct ServiceAccountMatch {
 }
 
 /// HTTP methods and paths; both must hold where given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct HttpMatch {
     /// Methods, any of them; `*` is any method.
@@ -176,7 +213,7 @@ pub struct HttpMatch {
 }
 
 /// One path criterion: exactly one of the two fields is given.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct HttpPath {
     /// The whole path.
@@ -188,7 +225,7 @@ pub struct HttpPath {
 }
 
 /// Metadata of a rule.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RuleMetadata {
     /// Free annotations.
@@ -197,7 +234,7 @@ pub struct RuleMetadata {
 }
 
 /// A tier of policies.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Tier {
     /// Name.
@@ -207,7 +244,7 @@ pub struct Tier {
 }
 
 /// Position and default action of a tier.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct TierSpec {
     /// Position, ascending; 1,000,000 is filled in when absent.
@@ -216,4 +253,29 @@ pub struct TierSpec {
     /// `Deny` (when absent) or `Pass`: what happens to traffic no rule of the tier matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_action: Option<String>,
+}
+
+/// Labels and rules that endpoints refer to by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Profile {
+    /// Name.
+    pub metadata: ObjectMeta,
+    /// Labels and rules.
+    pub spec: ProfileSpec,
+}
+
+/// Labels and rules of a profile.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ProfileSpec {
+    /// Labels that endpoints with the profile inherit.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels_to_apply: BTreeMap<String, String>,
+    /// Rules for traffic to the endpoint, asked where no policy decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Vec<Rule>>,
+    /// Rules for traffic from the endpoint, asked where no policy decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Vec<Rule>>,
 }

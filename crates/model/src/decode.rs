@@ -17,6 +17,39 @@ const POLICY_GROUPS: [&str; 4] =
 const HARMLESS: [(&str, &str); 2] =
     [("networking.k8s.io", "Ingress"), ("networking.k8s.io", "IngressClass")];
 
+/// Kinds of Calico that carry no policy and are kept untouched.
+const NO_POLICY: [&str; 12] = [
+    "BGPConfiguration",
+    "BGPFilter",
+    "BGPPeer",
+    "BlockAffinity",
+    "CalicoNodeStatus",
+    "ExternalNetwork",
+    "IPAMBlock",
+    "IPAMConfiguration",
+    "IPAMHandle",
+    "IPPool",
+    "IPReservation",
+    "KubeControllersConfiguration",
+];
+
+/// Kinds of Calico that have a typed view.
+const CALICO: [&str; 13] = [
+    "ClusterInformation",
+    "FelixConfiguration",
+    "GlobalNetworkPolicy",
+    "GlobalNetworkSet",
+    "HostEndpoint",
+    "NetworkPolicy",
+    "NetworkSet",
+    "Profile",
+    "StagedGlobalNetworkPolicy",
+    "StagedKubernetesNetworkPolicy",
+    "StagedNetworkPolicy",
+    "Tier",
+    "WorkloadEndpoint",
+];
+
 /// Reads one document. A `List` gives the resources of its `items`; an empty document none.
 ///
 /// # Errors
@@ -107,43 +140,70 @@ enum Scope {
 
 /// The typed view of a document, by group, version and kind.
 fn view(group: &str, version: &str, kind: &str, raw: &Value) -> Result<Object, Vec<FieldError>> {
+    use Object as O;
     use Scope::{Cluster, Namespace};
+    let calico = matches!((group, version), ("projectcalico.org", "v3"))
+        || matches!((group, version), ("crd.projectcalico.org", "v1"));
     match (group, version, kind) {
-        ("projectcalico.org", "v3", "GlobalNetworkPolicy")
-        | ("crd.projectcalico.org", "v1", "GlobalNetworkPolicy") => {
-            typed(raw, Cluster, Object::GlobalNetworkPolicy)
+        (_, _, "GlobalNetworkPolicy") if calico => typed(raw, Cluster, O::GlobalNetworkPolicy),
+        (_, _, "NetworkPolicy") if calico => typed(raw, Namespace, O::NetworkPolicy),
+        (_, _, "StagedGlobalNetworkPolicy") if calico => {
+            typed(raw, Cluster, O::StagedGlobalNetworkPolicy)
         }
-        ("projectcalico.org", "v3", "NetworkPolicy")
-        | ("crd.projectcalico.org", "v1", "NetworkPolicy") => {
-            typed(raw, Namespace, Object::NetworkPolicy)
+        (_, _, "StagedNetworkPolicy") if calico => typed(raw, Namespace, O::StagedNetworkPolicy),
+        (_, _, "StagedKubernetesNetworkPolicy") if calico => {
+            typed(raw, Namespace, O::StagedKubernetesNetworkPolicy)
         }
-        ("projectcalico.org", "v3", "Tier") | ("crd.projectcalico.org", "v1", "Tier") => {
-            typed(raw, Cluster, Object::Tier)
+        (_, _, "Tier") if calico => typed(raw, Cluster, O::Tier),
+        (_, _, "GlobalNetworkSet") if calico => typed(raw, Cluster, O::GlobalNetworkSet),
+        (_, _, "NetworkSet") if calico => typed(raw, Namespace, O::NetworkSet),
+        (_, _, "HostEndpoint") if calico => typed(raw, Cluster, O::HostEndpoint),
+        (_, _, "WorkloadEndpoint") if calico => typed(raw, Namespace, O::WorkloadEndpoint),
+        (_, _, "Profile") if calico => typed(raw, Cluster, O::Profile),
+        (_, _, "FelixConfiguration") if calico => typed(raw, Cluster, O::FelixConfiguration),
+        (_, _, "ClusterInformation") if calico => typed(raw, Cluster, O::ClusterInformation),
+        _ if calico && NO_POLICY.contains(&kind) => typed(raw, Cluster, O::Foreign),
+        ("networking.k8s.io", "v1", "NetworkPolicy") => {
+            typed(raw, Namespace, O::KubernetesNetworkPolicy)
         }
-        ("", "v1", "Namespace") => typed(raw, Cluster, Object::Namespace),
-        ("", "v1", "ServiceAccount") => typed(raw, Namespace, Object::ServiceAccount),
-        ("", "v1", "Pod") => typed(raw, Namespace, Object::Pod),
-        ("", "v1", "Service") => typed(raw, Namespace, Object::Service),
-        ("", "v1", "Secret") => typed(raw, Namespace, Object::Secret),
+        ("policy.networking.k8s.io", "v1alpha2", "ClusterNetworkPolicy") => {
+            typed(raw, Cluster, O::ClusterNetworkPolicy)
+        }
+        ("", "v1", "Namespace") => typed(raw, Cluster, O::Namespace),
+        ("", "v1", "ServiceAccount") => typed(raw, Namespace, O::ServiceAccount),
+        ("", "v1", "Pod") => typed(raw, Namespace, O::Pod),
+        ("", "v1", "Node") => typed(raw, Cluster, O::Node),
+        ("", "v1", "Service") => typed(raw, Namespace, O::Service),
+        ("", "v1", "Secret") => typed(raw, Namespace, O::Secret),
+        ("discovery.k8s.io", "v1", "EndpointSlice") => typed(raw, Namespace, O::EndpointSlice),
         ("apps", "v1", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
-        | ("batch", "v1", "Job") => typed(raw, Namespace, Object::Workload),
-        ("tortie.dev", "v1", "PolicyTest") => typed(raw, Cluster, Object::PolicyTest),
+        | ("batch", "v1", "Job") => typed(raw, Namespace, O::Workload),
+        ("tortie.dev", "v1", "TortieConfiguration") => typed(raw, Cluster, O::TortieConfiguration),
+        ("tortie.dev", "v1", "PolicyTest") => typed(raw, Cluster, O::PolicyTest),
         _ if HARMLESS.contains(&(group, kind)) || !POLICY_GROUPS.contains(&group) => {
-            typed::<Foreign>(raw, Cluster, Object::Foreign)
+            typed::<Foreign>(raw, Cluster, O::Foreign)
         }
         _ => Err(vec![unknown_kind(group, version, kind)]),
     }
 }
 
 fn unknown_kind(group: &str, version: &str, kind: &str) -> FieldError {
-    let known = ["GlobalNetworkPolicy", "NetworkPolicy", "Tier"];
+    let known = match group {
+        "networking.k8s.io" => &["NetworkPolicy"][..],
+        "policy.networking.k8s.io" => &["ClusterNetworkPolicy"][..],
+        _ => &CALICO[..],
+    };
     let calico = group.ends_with("projectcalico.org");
-    match known.iter().find(|k| calico && k.eq_ignore_ascii_case(kind)) {
+    match known.iter().find(|k| k.eq_ignore_ascii_case(kind)) {
         Some(k) if *k == kind => FieldError::new(
             "apiVersion",
             format!("version `{version}` of {kind} in group `{group}` is not known"),
         )
-        .hint("write `apiVersion: projectcalico.org/v3`"),
+        .hint(match group {
+            "networking.k8s.io" => "write `apiVersion: networking.k8s.io/v1`",
+            "policy.networking.k8s.io" => "write `apiVersion: policy.networking.k8s.io/v1alpha2`",
+            _ => "write `apiVersion: projectcalico.org/v3`",
+        }),
         Some(k) => FieldError::new("kind", format!("kind `{kind}` is not known"))
             .hint(format!("did you mean `{k}`?")),
         None => {
@@ -151,7 +211,7 @@ fn unknown_kind(group: &str, version: &str, kind: &str) -> FieldError {
                 "kind",
                 format!("kind `{kind}` of group `{group}` is not understood by this version"),
             );
-            match nearest(kind, &known).filter(|_| calico) {
+            match nearest(kind, known).filter(|_| calico) {
                 Some(k) => error.hint(format!("did you mean `{k}`?")),
                 None => error.hint("a policy that is not understood would not be enforced"),
             }
@@ -463,10 +523,10 @@ mod tests {
     #[test]
     fn kinds_of_policy_groups_that_are_not_understood_are_refused() {
         for (api_version, kind) in [
-            ("projectcalico.org/v3", "StagedNetworkPolicy"),
+            ("projectcalico.org/v3", "SecurityPolicy"),
             ("projectcalico.org/v1", "NetworkPolicy"),
-            ("networking.k8s.io/v1", "NetworkPolicy"),
-            ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"),
+            ("networking.k8s.io/v1beta1", "NetworkPolicy"),
+            ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy"),
         ] {
             let document =
                 json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "p"}});

@@ -9,23 +9,43 @@
 //! and are kept untouched everywhere else.
 
 mod calico;
+mod config;
 mod decode;
+mod endpoints;
 mod error;
 mod kubernetes;
 mod meta;
+mod network_policy;
 mod resource;
 mod test;
 
 pub use calico::{
-    EntityRule, GlobalNetworkPolicy, HttpMatch, HttpPath, NetworkPolicy, PolicySpec, Rule,
-    RuleMetadata, ServiceAccountMatch, ServiceMatch, Tier, TierSpec,
+    EntityRule, GlobalNetworkPolicy, HttpMatch, HttpPath, Icmp, NetworkPolicy, PolicySpec, Profile,
+    ProfileSpec, Rule, RuleMetadata, ServiceAccountMatch, ServiceMatch, StagedGlobalNetworkPolicy,
+    StagedNetworkPolicy, Tier, TierSpec,
+};
+pub use config::{
+    ClusterInformation, ClusterInformationSpec, FelixConfiguration, FelixConfigurationSpec,
+    ProtoPort, TortieConfiguration, TortieConfigurationSpec,
 };
 pub use decode::decode;
+pub use endpoints::{
+    EndpointPort, GlobalNetworkSet, HostEndpoint, HostEndpointSpec, IpNat, NetworkSet,
+    NetworkSetSpec, WorkloadEndpoint, WorkloadEndpointPort, WorkloadEndpointSpec,
+};
 pub use error::FieldError;
 pub use kubernetes::{
-    Container, ContainerPort, EnvVar, Namespace, Pod, PodIp, PodSpec, PodStatus, Secret, Service,
-    ServiceAccount, ServicePort, ServiceSpec, Volume, VolumeMount, Workload, WorkloadSpec,
+    Container, ContainerPort, EndpointSlice, EnvVar, Namespace, Node, NodeAddress, NodeStatus, Pod,
+    PodIp, PodSpec, PodStatus, Secret, Service, ServiceAccount, ServicePort, ServiceSpec,
+    SliceEndpoint, SlicePort, Volume, VolumeMount, Workload, WorkloadSpec,
 };
 pub use meta::{IntOrString, ObjectMeta};
+pub use network_policy::{
+    ClusterEgressRule, ClusterIngressRule, ClusterNetworkPolicy, ClusterNetworkPolicySpec,
+    ClusterPeer, ClusterPort, ClusterPortRange, ClusterPorts, ClusterProtocol, ClusterSubject,
+    IpBlock, KubernetesEgressRule, KubernetesIngressRule, KubernetesNetworkPolicy,
+    KubernetesNetworkPolicySpec, KubernetesPeer, KubernetesPort, LabelRequirement, LabelSelector,
+    NamespacedPods, StagedKubernetesNetworkPolicy,
+};
 pub use resource::{DecodeError, Foreign, Object, Resource};
 pub use test::{ExpectedDecision, PolicyTest, PolicyTestCase};

@@ -3,8 +3,11 @@
 use serde_json::Value;
 
 use crate::{
-    FieldError, GlobalNetworkPolicy, Namespace, NetworkPolicy, ObjectMeta, Pod, PolicyTest, Secret,
-    Service, ServiceAccount, Tier, Workload,
+    ClusterInformation, ClusterNetworkPolicy, EndpointSlice, FelixConfiguration, FieldError,
+    GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint, KubernetesNetworkPolicy, Namespace,
+    NetworkPolicy, NetworkSet, Node, ObjectMeta, Pod, PolicyTest, Profile, Secret, Service,
+    ServiceAccount, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy,
+    Tier, TortieConfiguration, Workload, WorkloadEndpoint,
 };
 
 /// One document of a manifest.
@@ -20,31 +23,79 @@ pub struct Resource {
     pub object: Object,
 }
 
-/// The typed view of a resource.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Object {
+/// Defines [`Object`] and the access to its metadata, so that no kind is forgotten in either.
+macro_rules! objects {
+    ($($(#[$doc:meta])* $kind:ident,)*) => {
+        /// The typed view of a resource.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Object {
+            $($(#[$doc])* $kind(Box<$kind>),)*
+        }
+
+        impl Object {
+            /// Metadata of the typed view, with the API server's defaults.
+            pub fn metadata(&self) -> &ObjectMeta {
+                match self {
+                    $(Object::$kind(object) => &object.metadata,)*
+                }
+            }
+        }
+    };
+}
+
+objects! {
     /// `projectcalico.org/v3` GlobalNetworkPolicy.
-    GlobalNetworkPolicy(Box<GlobalNetworkPolicy>),
+    GlobalNetworkPolicy,
     /// `projectcalico.org/v3` NetworkPolicy.
-    NetworkPolicy(Box<NetworkPolicy>),
+    NetworkPolicy,
+    /// `projectcalico.org/v3` StagedGlobalNetworkPolicy.
+    StagedGlobalNetworkPolicy,
+    /// `projectcalico.org/v3` StagedNetworkPolicy.
+    StagedNetworkPolicy,
+    /// `projectcalico.org/v3` StagedKubernetesNetworkPolicy.
+    StagedKubernetesNetworkPolicy,
     /// `projectcalico.org/v3` Tier.
-    Tier(Box<Tier>),
+    Tier,
+    /// `projectcalico.org/v3` GlobalNetworkSet.
+    GlobalNetworkSet,
+    /// `projectcalico.org/v3` NetworkSet.
+    NetworkSet,
+    /// `projectcalico.org/v3` HostEndpoint.
+    HostEndpoint,
+    /// `projectcalico.org/v3` WorkloadEndpoint.
+    WorkloadEndpoint,
+    /// `projectcalico.org/v3` Profile.
+    Profile,
+    /// `projectcalico.org/v3` FelixConfiguration.
+    FelixConfiguration,
+    /// `projectcalico.org/v3` ClusterInformation.
+    ClusterInformation,
+    /// `networking.k8s.io/v1` NetworkPolicy.
+    KubernetesNetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy.
+    ClusterNetworkPolicy,
     /// `v1` Namespace.
-    Namespace(Box<Namespace>),
+    Namespace,
     /// `v1` ServiceAccount.
-    ServiceAccount(Box<ServiceAccount>),
+    ServiceAccount,
     /// `v1` Pod.
-    Pod(Box<Pod>),
+    Pod,
+    /// `v1` Node.
+    Node,
     /// A kind that stands for pods.
-    Workload(Box<Workload>),
+    Workload,
     /// `v1` Service.
-    Service(Box<Service>),
+    Service,
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice,
     /// `v1` Secret.
-    Secret(Box<Secret>),
+    Secret,
+    /// `tortie.dev/v1` TortieConfiguration.
+    TortieConfiguration,
     /// `tortie.dev/v1` PolicyTest.
-    PolicyTest(Box<PolicyTest>),
+    PolicyTest,
     /// A kind without a typed view, of a group that may hold anything.
-    Foreign(Box<Foreign>),
+    Foreign,
 }
 
 /// A resource without a typed view: only its metadata is read.
@@ -58,19 +109,7 @@ pub struct Foreign {
 impl Resource {
     /// Metadata of the typed view, with the API server's defaults.
     pub fn metadata(&self) -> &ObjectMeta {
-        match &self.object {
-            Object::GlobalNetworkPolicy(o) => &o.metadata,
-            Object::NetworkPolicy(o) => &o.metadata,
-            Object::Tier(o) => &o.metadata,
-            Object::Namespace(o) => &o.metadata,
-            Object::ServiceAccount(o) => &o.metadata,
-            Object::Pod(o) => &o.metadata,
-            Object::Workload(o) => &o.metadata,
-            Object::Service(o) => &o.metadata,
-            Object::Secret(o) => &o.metadata,
-            Object::PolicyTest(o) => &o.metadata,
-            Object::Foreign(o) => &o.metadata,
-        }
+        self.object.metadata()
     }
 
     /// API group: the part of `apiVersion` before the slash, empty for the core group.

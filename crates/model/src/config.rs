@@ -1,0 +1,113 @@
+//! Cluster-wide settings that bear on policy: FelixConfiguration, ClusterInformation and our own
+//! TortieConfiguration.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{IntOrString, ObjectMeta};
+
+/// `projectcalico.org/v3` FelixConfiguration: the fields that bear on policy; all others are kept
+/// in the raw document.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FelixConfiguration {
+    /// Name: `default`, or `node.<name>`.
+    pub metadata: ObjectMeta,
+    /// The settings.
+    pub spec: FelixConfigurationSpec,
+}
+
+/// The settings of a FelixConfiguration that bear on policy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FelixConfigurationSpec {
+    /// Where per-workload Policy Sync sockets are; empty switches them off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_sync_path_prefix: Option<String>,
+    /// `Drop` (when absent), `Return` or `Accept`: pod to own host after the pod's egress policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_endpoint_to_host_action: Option<String>,
+    /// Ports of the host that policy never closes to others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failsafe_inbound_host_ports: Option<Vec<ProtoPort>>,
+    /// Ports of others that policy never closes to the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failsafe_outbound_host_ports: Option<Vec<ProtoPort>>,
+    /// Start of the names of workload interfaces; `cali` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface_prefix: Option<String>,
+    /// Text of log lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_prefix: Option<String>,
+}
+
+/// A port that stays open whatever policy says.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ProtoPort {
+    /// `TCP` when absent, `UDP` or `SCTP`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<IntOrString>,
+    /// Number.
+    pub port: i64,
+    /// Only to or from these addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub net: Option<String>,
+}
+
+/// `projectcalico.org/v3` ClusterInformation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterInformation {
+    /// Name: `default`.
+    pub metadata: ObjectMeta,
+    /// What is known of the cluster.
+    pub spec: ClusterInformationSpec,
+}
+
+/// What is known of the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ClusterInformationSpec {
+    /// Id of the cluster.
+    #[serde(rename = "clusterGUID", skip_serializing_if = "Option::is_none")]
+    pub cluster_guid: Option<String>,
+    /// Comma list of what it is made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_type: Option<String>,
+    /// Version of Calico.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calico_version: Option<String>,
+    /// False while the datastore is being migrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datastore_ready: Option<bool>,
+    /// Product variant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+/// `tortie.dev/v1` TortieConfiguration: what Calico's kinds have no field for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TortieConfiguration {
+    /// Name: `default`.
+    pub metadata: ObjectMeta,
+    /// The settings.
+    pub spec: TortieConfigurationSpec,
+}
+
+/// The settings of a TortieConfiguration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct TortieConfigurationSpec {
+    /// Names of the points in which Calico's behaviour is chosen over the strict one; `calico` for
+    /// all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compat: Vec<String>,
+    /// Trust domain of the mesh; `cluster.local` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_domain: Option<String>,
+    /// Trust domains that are believed besides it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trust_domain_aliases: Vec<String>,
+}
