@@ -31,6 +31,12 @@ pub struct PolicyTestCase {
     /// `TCP` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
+    /// ICMP `TYPE` or `TYPE/CODE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<String>,
+    /// Whether staged policies count as enforced.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub staged: bool,
     /// HTTP method; asks the receiver's sidecar, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,

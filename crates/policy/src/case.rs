@@ -4,6 +4,7 @@ use tortie_model::{ExpectedDecision, FieldError, PolicyTestCase};
 
 use crate::{
     Cluster, Explanation, PortName, Protocol, Query, QueryError, TraceEntry, Trust, Word, explain,
+    parse_icmp,
 };
 
 /// One expectation on a flow.
@@ -65,6 +66,12 @@ impl TryFrom<&PolicyTestCase> for Case {
             to,
             protocol: protocol(wire.protocol.as_deref())?,
             port,
+            icmp: wire
+                .icmp
+                .as_deref()
+                .map(parse_icmp)
+                .transpose()
+                .map_err(|e| FieldError::new("icmp", e.to_string()))?,
             http: request_line(wire.method.as_deref(), wire.path.as_deref()),
             from_identity: wire.from_identity.clone(),
         };

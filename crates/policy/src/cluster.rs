@@ -1,28 +1,54 @@
 //! Everything policy needs to know of a cluster at one moment, immutable.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use smol_str::{SmolStr, ToSmolStr};
-use tortie_model::{FieldError, Namespace, Object, Pod, Resource};
+use smol_str::SmolStr;
+use tortie_model::{FieldError, Resource};
 
-use crate::convert::BUILT_IN_TIERS;
+use crate::build::Builder;
 use crate::{
-    Account, Direction, Endpoint, EndpointId, Labels, Order, Policy, PolicyId, Profile, Tier,
-    kubernetes, labels,
+    Account, DefaultAction, Direction, Endpoint, EndpointId, HostEndpoint, HostSettings, Interface,
+    Labels, NetworkSet, Order, Policy, PolicyId, Profile, Protocol, ServiceRef, Stage,
+    StagedAction, Tier, Trust,
 };
 
-/// Policies, tiers, endpoints, namespaces and service accounts.
-#[derive(Debug, Default)]
+/// Policies, tiers, endpoints, network sets, namespaces, service accounts and services.
+#[derive(Debug, Clone, Default)]
 pub struct Cluster {
-    tiers: BTreeMap<SmolStr, Arc<Tier>>,
-    policies: BTreeMap<PolicyId, Arc<Policy>>,
-    endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
-    by_address: HashMap<IpAddr, Vec<Arc<Endpoint>>>,
-    namespaces: BTreeMap<SmolStr, Labels>,
-    accounts: BTreeMap<Account, Labels>,
-    profiles: BTreeMap<SmolStr, Arc<Profile>>,
+    pub(crate) tiers: BTreeMap<SmolStr, Arc<Tier>>,
+    pub(crate) policies: BTreeMap<PolicyId, Arc<Policy>>,
+    pub(crate) endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
+    pub(crate) hosts: BTreeMap<SmolStr, Arc<HostEndpoint>>,
+    pub(crate) sets: Vec<Arc<NetworkSet>>,
+    pub(crate) by_address: HashMap<IpAddr, Holders>,
+    pub(crate) namespaces: BTreeMap<SmolStr, Labels>,
+    pub(crate) accounts: BTreeMap<Account, Labels>,
+    pub(crate) profiles: BTreeMap<SmolStr, Arc<Profile>>,
+    pub(crate) services: BTreeMap<ServiceRef, Vec<Backend>>,
+    pub(crate) nodes: BTreeMap<SmolStr, Vec<IpAddr>>,
+    /// Settings of all hosts (no name) and of single ones.
+    pub(crate) settings: BTreeMap<Option<SmolStr>, HostSettings>,
+    pub(crate) trust: Trust,
+}
+
+/// Who uses an address.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Holders {
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    pub(crate) hosts: Vec<Arc<HostEndpoint>>,
+}
+
+/// One address behind a Service, with the port it serves on; all ports when absent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backend {
+    /// Address.
+    pub address: IpAddr,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Port.
+    pub port: Option<u16>,
 }
 
 /// A resource that cannot be enforced as written.
@@ -34,6 +60,41 @@ pub struct Invalid {
     pub error: FieldError,
 }
 
+/// Which of a host endpoint's four lists of policies is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Plane {
+    /// Before connection tracking.
+    Untracked,
+    /// Before destination NAT.
+    PreDnat,
+    /// For forwarded traffic.
+    Forward,
+    /// For traffic of the host itself, and of workloads.
+    Normal,
+}
+
+impl Plane {
+    /// The plane in one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Plane::Untracked => "untracked",
+            Plane::PreDnat => "preDNAT",
+            Plane::Forward => "forward",
+            Plane::Normal => "normal",
+        }
+    }
+
+    /// Whether policies of a stage are asked in this plane.
+    fn asks(self, stage: Stage) -> bool {
+        match self {
+            Plane::Untracked => stage == Stage::Untracked,
+            Plane::PreDnat => stage == Stage::PreDnat,
+            Plane::Forward => stage == Stage::NormalAndForward,
+            Plane::Normal => matches!(stage, Stage::Normal | Stage::NormalAndForward),
+        }
+    }
+}
+
 /// The policies that apply to one endpoint in one direction, in the order they are asked.
 #[derive(Debug, Clone)]
 pub struct Applicable {
@@ -41,8 +102,18 @@ pub struct Applicable {
     pub direction: Direction,
     /// Tiers with at least one policy that applies.
     pub tiers: Vec<TierPolicies>,
-    /// Profiles, in the endpoint's order; one that does not exist decides nothing.
-    pub profiles: Vec<Arc<Profile>>,
+    /// What decides if no tier does.
+    pub end: End,
+}
+
+/// What decides if no tier does.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// Profiles, in the endpoint's order; and if they do not decide, a denial. A profile that does
+    /// not exist decides nothing.
+    Profiles(Vec<Arc<Profile>>),
+    /// Nothing: the traffic goes on to what else there is.
+    Continue,
 }
 
 /// The policies of one tier that apply, in order.
@@ -50,6 +121,8 @@ pub struct Applicable {
 pub struct TierPolicies {
     /// The tier.
     pub tier: Arc<Tier>,
+    /// What happens to traffic that none of the policies decides.
+    pub default_action: DefaultAction,
     /// Its policies.
     pub policies: Vec<Arc<Policy>>,
 }
@@ -65,11 +138,31 @@ impl Cluster {
         resources: impl IntoIterator<Item = &'a Resource>,
     ) -> Result<Cluster, Vec<Invalid>> {
         let mut builder = Builder::default();
-        let resources: Vec<_> = resources.into_iter().collect();
-        for (index, resource) in resources.iter().enumerate() {
+        for (index, resource) in resources.into_iter().enumerate() {
             builder.add(index, resource);
         }
         builder.finish()
+    }
+
+    /// The cluster as it would be if staged policies were enforced: each takes the place of its
+    /// enforced twin, a staged deletion removes it, and those that learn or are ignored do not
+    /// count (house rule 13).
+    #[must_use]
+    pub fn pending(&self) -> Cluster {
+        let mut pending = self.clone();
+        for (id, policy) in self.policies.iter().filter(|(id, _)| id.kind.is_staged()) {
+            pending.policies.remove(id);
+            match policy.staged {
+                Some(StagedAction::Set) => {
+                    pending.policies.remove(&id.enforced());
+                    let enforced = Policy { staged: None, ..(**policy).clone() };
+                    pending.policies.insert(id.clone(), Arc::new(enforced));
+                }
+                Some(StagedAction::Delete) => drop(pending.policies.remove(&id.enforced())),
+                Some(StagedAction::Learn | StagedAction::Ignore) | None => {}
+            }
+        }
+        pending
     }
 
     /// The endpoint of a name.
@@ -77,19 +170,75 @@ impl Cluster {
         self.endpoints.get(id)
     }
 
-    /// All endpoints, by namespace and name.
+    /// All workload endpoints, by namespace and name.
     pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
         self.endpoints.values()
     }
 
-    /// The endpoints that use an address: one in a sound cluster, none for a stranger.
-    pub fn at(&self, address: IpAddr) -> &[Arc<Endpoint>] {
-        self.by_address.get(&address.to_canonical()).map(Vec::as_slice).unwrap_or_default()
+    /// The host endpoint of a name.
+    pub fn host(&self, name: &str) -> Option<&Arc<HostEndpoint>> {
+        self.hosts.get(name)
     }
 
-    /// All policies, by identity.
+    /// All host endpoints, by name.
+    pub fn hosts(&self) -> impl Iterator<Item = &Arc<HostEndpoint>> {
+        self.hosts.values()
+    }
+
+    /// The endpoints that use an address: one in a sound cluster, none for a stranger.
+    pub fn at(&self, address: IpAddr) -> &[Arc<Endpoint>] {
+        self.holders(address).map(|h| h.endpoints.as_slice()).unwrap_or_default()
+    }
+
+    /// The host endpoints that expect an address.
+    pub fn hosts_at(&self, address: IpAddr) -> &[Arc<HostEndpoint>] {
+        self.holders(address).map(|h| h.hosts.as_slice()).unwrap_or_default()
+    }
+
+    fn holders(&self, address: IpAddr) -> Option<&Holders> {
+        self.by_address.get(&address.to_canonical())
+    }
+
+    /// The network sets that hold an address.
+    pub fn sets_with(&self, address: IpAddr) -> impl Iterator<Item = &Arc<NetworkSet>> {
+        let address = address.to_canonical();
+        self.sets.iter().filter(move |set| set.nets.iter().any(|net| net.contains(&address)))
+    }
+
+    /// What is behind a service: nothing if there is no such service.
+    pub fn backends(&self, service: &ServiceRef) -> &[Backend] {
+        self.services.get(service).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The addresses of a node, as far as known.
+    pub fn node(&self, name: &str) -> &[IpAddr] {
+        self.nodes.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The node that has an address.
+    pub fn node_at(&self, address: IpAddr) -> Option<&SmolStr> {
+        self.nodes.iter().find(|(_, a)| a.contains(&address)).map(|(name, _)| name)
+    }
+
+    /// The settings of a host.
+    pub fn settings(&self, node: &SmolStr) -> HostSettings {
+        let own = self.settings.get(&Some(node.clone()));
+        own.or_else(|| self.settings.get(&None)).cloned().unwrap_or_default()
+    }
+
+    /// The trust domains the cluster's configuration names.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// All policies, by identity, staged ones included.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
         self.policies.values()
+    }
+
+    /// Whether somebody defined a tier, or it is built in.
+    pub fn has_tier(&self, name: &str) -> bool {
+        self.tiers.contains_key(name)
     }
 
     /// The labels of a namespace as selectors see them, if it is known.
@@ -102,11 +251,41 @@ impl Cluster {
         self.accounts.get(account)
     }
 
-    /// The policies that apply to an endpoint, in the order they are asked.
+    /// The policies that apply to a workload endpoint, in the order they are asked.
     pub fn applicable(&self, endpoint: &Endpoint, direction: Direction) -> Applicable {
+        let tiers = self.tiers_of(&endpoint.labels, direction, Plane::Normal);
+        Applicable { direction, tiers, end: End::Profiles(self.profiles_of(&endpoint.profiles)) }
+    }
+
+    /// The policies that apply to a host endpoint in one of its planes, in the order they are
+    /// asked. Untracked policy is not asked of a host endpoint for all interfaces.
+    pub fn applicable_to_host(
+        &self,
+        host: &HostEndpoint,
+        direction: Direction,
+        plane: Plane,
+    ) -> Applicable {
+        let inert = plane == Plane::Untracked && host.interface == Interface::All;
+        let tiers = match inert {
+            true => Vec::new(),
+            false => self.tiers_of(&host.labels, direction, plane),
+        };
+        let end = match plane {
+            Plane::Normal => End::Profiles(self.profiles_of(&host.profiles)),
+            Plane::Untracked | Plane::PreDnat | Plane::Forward => End::Continue,
+        };
+        Applicable { direction, tiers, end }
+    }
+
+    fn profiles_of(&self, names: &[SmolStr]) -> Vec<Arc<Profile>> {
+        names.iter().filter_map(|name| self.profiles.get(name)).cloned().collect()
+    }
+
+    fn tiers_of(&self, labels: &Labels, direction: Direction, plane: Plane) -> Vec<TierPolicies> {
         let mut by_tier: BTreeMap<&str, Vec<Arc<Policy>>> = BTreeMap::new();
         for policy in self.policies.values() {
-            if policy.governs(direction) && policy.subject.matches(&endpoint.labels) {
+            let asked = policy.staged.is_none() && plane.asks(policy.stage);
+            if asked && policy.governs(direction) && policy.subject.matches(labels) {
                 by_tier.entry(&policy.tier).or_default().push(Arc::clone(policy));
             }
         }
@@ -114,13 +293,16 @@ impl Cluster {
             .into_iter()
             .map(|(name, mut policies)| {
                 policies.sort_by_cached_key(|p| (p.order, p.id.tie_key()));
-                TierPolicies { tier: self.tier(name), policies }
+                let tier = self.tier(name);
+                let default_action = match plane {
+                    Plane::Untracked | Plane::PreDnat => DefaultAction::Pass,
+                    Plane::Forward | Plane::Normal => tier.default_action,
+                };
+                TierPolicies { tier, default_action, policies }
             })
             .collect();
         tiers.sort_by(|a, b| a.tier.sort_key().cmp(&b.tier.sort_key()));
-        let profiles =
-            endpoint.profiles.iter().filter_map(|p| self.profiles.get(p)).cloned().collect();
-        Applicable { direction, tiers, profiles }
+        tiers
     }
 
     /// A tier by name. One that nobody defined still holds its policies: it comes after all
@@ -130,252 +312,9 @@ impl Cluster {
             Arc::new(Tier {
                 name: name.into(),
                 order: Order::LAST,
-                default_action: crate::DefaultAction::Deny,
+                default_action: DefaultAction::Deny,
                 defined: false,
             })
         })
     }
-}
-
-/// A pod, and where it came from: one that is written out replaces one of a workload.
-struct Candidate {
-    resource: usize,
-    pod: Pod,
-    expanded: bool,
-}
-
-/// Gathers resources, whatever their order, before they are put together.
-#[derive(Default)]
-struct Builder {
-    invalid: Vec<Invalid>,
-    tiers: BTreeMap<SmolStr, (usize, Arc<Tier>)>,
-    policies: BTreeMap<PolicyId, (usize, Arc<Policy>)>,
-    pods: BTreeMap<EndpointId, Candidate>,
-    namespaces: BTreeMap<SmolStr, (usize, Namespace)>,
-    accounts: BTreeMap<Account, (usize, Labels)>,
-}
-
-impl Builder {
-    fn add(&mut self, index: usize, resource: &Resource) {
-        let mut errors = Vec::new();
-        match &resource.object {
-            Object::GlobalNetworkPolicy(policy) => {
-                let policy = Policy::try_from(&**policy);
-                self.policy(index, policy, &mut errors);
-            }
-            Object::NetworkPolicy(policy) => {
-                let policy = Policy::try_from(&**policy);
-                self.policy(index, policy, &mut errors);
-            }
-            Object::Tier(tier) => self.tier(index, Tier::try_from(&**tier), &mut errors),
-            Object::Namespace(namespace) => {
-                let name = namespace.metadata.name.to_smolstr();
-                let given = (index, (**namespace).clone());
-                duplicate(self.namespaces.insert(name, given).map(|g| g.0), &mut errors);
-            }
-            Object::ServiceAccount(account) => {
-                let key = Account {
-                    namespace: kubernetes::namespace_of(&account.metadata),
-                    name: account.metadata.name.to_smolstr(),
-                };
-                let labels = kubernetes::account_labels(&account.metadata, &mut errors);
-                duplicate(self.accounts.insert(key, (index, labels)).map(|g| g.0), &mut errors);
-            }
-            Object::Pod(pod) => self.pod(index, (**pod).clone(), false, &mut errors),
-            Object::Workload(workload) => {
-                match kubernetes::expand_workload(&resource.kind, workload) {
-                    Ok(pods) => {
-                        pods.into_iter().for_each(|p| self.pod(index, p, true, &mut errors));
-                    }
-                    Err(error) => errors.push(error),
-                }
-            }
-            Object::Service(_) | Object::Secret(_) | Object::PolicyTest(_) | Object::Foreign(_) => {
-            }
-        }
-        self.invalid.extend(errors.into_iter().map(|error| Invalid { resource: index, error }));
-    }
-
-    fn policy(
-        &mut self,
-        index: usize,
-        policy: Result<Policy, Vec<FieldError>>,
-        errors: &mut Vec<FieldError>,
-    ) {
-        match policy {
-            Ok(policy) => {
-                let given = (index, Arc::new(policy));
-                let key = given.1.id.clone();
-                duplicate(self.policies.insert(key, given).map(|g| g.0), errors);
-            }
-            Err(found) => errors.extend(found),
-        }
-    }
-
-    fn tier(
-        &mut self,
-        index: usize,
-        tier: Result<Tier, Vec<FieldError>>,
-        errors: &mut Vec<FieldError>,
-    ) {
-        match tier {
-            Ok(tier) => {
-                let given = (index, Arc::new(tier));
-                let key = given.1.name.clone();
-                duplicate(self.tiers.insert(key, given).map(|g| g.0), errors);
-            }
-            Err(found) => errors.extend(found),
-        }
-    }
-
-    fn pod(&mut self, resource: usize, pod: Pod, expanded: bool, errors: &mut Vec<FieldError>) {
-        let id = EndpointId {
-            namespace: kubernetes::namespace_of(&pod.metadata),
-            name: pod.metadata.name.to_smolstr(),
-        };
-        match self.pods.get(&id) {
-            Some(other) if other.expanded == expanded => duplicate(Some(other.resource), errors),
-            Some(other) if !other.expanded => {}
-            _ => drop(self.pods.insert(id, Candidate { resource, pod, expanded })),
-        }
-    }
-
-    fn finish(mut self) -> Result<Cluster, Vec<Invalid>> {
-        let injected = self.injected();
-        let namespaces = self.namespace_labels();
-        let accounts = self.account_labels();
-        let mut endpoints = self.endpoints(&injected);
-        if !self.invalid.is_empty() {
-            self.invalid.sort_by_key(|i| i.resource);
-            return Err(self.invalid);
-        }
-        inherit(&mut endpoints, &namespaces, &accounts);
-        let endpoints: BTreeMap<_, _> =
-            endpoints.into_iter().map(|e| (e.id.clone(), Arc::new(e))).collect();
-        let profiles = namespaces.keys().map(|n| kubernetes::namespace_profile(n));
-        Ok(Cluster {
-            tiers: self.all_tiers(),
-            policies: self.policies.into_iter().map(|(id, (_, p))| (id, p)).collect(),
-            by_address: by_address(&endpoints),
-            endpoints,
-            profiles: profiles.map(|p| (p.name.clone(), Arc::new(p))).collect(),
-            namespaces,
-            accounts,
-        })
-    }
-
-    /// The tiers given, and the built-in ones.
-    fn all_tiers(&mut self) -> BTreeMap<SmolStr, Arc<Tier>> {
-        let mut tiers = BTreeMap::new();
-        for (name, order, default_action) in BUILT_IN_TIERS {
-            let order = Order::new(Some(order)).unwrap_or(Order::LAST);
-            let tier = Tier { name: name.into(), order, default_action, defined: true };
-            tiers.insert(name.into(), Arc::new(tier));
-        }
-        let given = std::mem::take(&mut self.tiers);
-        tiers.extend(given.into_iter().map(|(name, (_, tier))| (name, tier)));
-        tiers
-    }
-
-    /// Namespaces that ask for sidecars.
-    fn injected(&self) -> BTreeSet<SmolStr> {
-        let asks = |n: &Namespace| kubernetes::asks_for_sidecars(&n.metadata);
-        self.namespaces.iter().filter(|(_, (_, n))| asks(n)).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Labels of the namespaces given and of those merely used.
-    fn namespace_labels(&mut self) -> BTreeMap<SmolStr, Labels> {
-        let mut result = BTreeMap::new();
-        for (name, (index, namespace)) in &self.namespaces {
-            let mut errors = Vec::new();
-            let own = kubernetes::namespace_labels(namespace, &mut errors);
-            self.invalid
-                .extend(errors.into_iter().map(|error| Invalid { resource: *index, error }));
-            result.insert(name.clone(), labels::with_name(own, name));
-        }
-        let policies = self.policies.keys().filter_map(|id| id.namespace.as_ref());
-        let accounts = self.accounts.keys().map(|a| &a.namespace);
-        for name in self.pods.keys().map(|id| &id.namespace).chain(policies).chain(accounts) {
-            let bare = || labels::with_name(kubernetes::bare_namespace_labels(name), name);
-            result.entry(name.clone()).or_insert_with(bare);
-        }
-        result
-    }
-
-    /// Labels of the service accounts given and of those merely used.
-    fn account_labels(&self) -> BTreeMap<Account, Labels> {
-        let mut result: BTreeMap<Account, Labels> = BTreeMap::new();
-        for (account, (_, own)) in &self.accounts {
-            result.insert(account.clone(), labels::with_name(own.clone(), &account.name));
-        }
-        for (id, candidate) in &self.pods {
-            let name: SmolStr = kubernetes::service_account(&candidate.pod).into();
-            let bare = labels::with_name(Labels::new(), &name);
-            let account = Account { namespace: id.namespace.clone(), name };
-            result.entry(account).or_insert(bare);
-        }
-        result
-    }
-
-    fn endpoints(&mut self, injected: &BTreeSet<SmolStr>) -> Vec<Endpoint> {
-        let mut endpoints = Vec::new();
-        let mut unaddressed = Vec::new();
-        for (id, candidate) in &self.pods {
-            let pod = &candidate.pod;
-            if !kubernetes::is_endpoint(pod) {
-                continue;
-            }
-            let mut errors = Vec::new();
-            let endpoint = kubernetes::endpoint(pod, injected.contains(&id.namespace), &mut errors);
-            let resource = candidate.resource;
-            self.invalid.extend(errors.into_iter().map(|error| Invalid { resource, error }));
-            let finished = kubernetes::is_finished(pod);
-            let list = if endpoint.addresses.is_empty() && !finished {
-                &mut unaddressed
-            } else {
-                &mut endpoints
-            };
-            list.push(endpoint);
-        }
-        let taken = endpoints.iter().flat_map(|e| e.addresses.iter().copied()).collect();
-        kubernetes::assign_addresses(&taken, unaddressed.iter_mut());
-        endpoints.extend(unaddressed);
-        endpoints
-    }
-}
-
-fn duplicate(earlier: Option<usize>, errors: &mut Vec<FieldError>) {
-    if earlier.is_some() {
-        errors.push(
-            FieldError::new("metadata.name", "the same resource is given twice")
-                .hint("remove one of the two documents, or rename it"),
-        );
-    }
-}
-
-fn inherit(
-    endpoints: &mut [Endpoint],
-    namespaces: &BTreeMap<SmolStr, Labels>,
-    accounts: &BTreeMap<Account, Labels>,
-) {
-    for endpoint in endpoints {
-        if let Some(inherited) = namespaces.get(&endpoint.id.namespace) {
-            labels::inherit(&mut endpoint.labels, "pcns.", inherited);
-        }
-        if let Some(inherited) = accounts.get(&endpoint.account) {
-            labels::inherit(&mut endpoint.labels, "pcsa.", inherited);
-        }
-    }
-}
-
-fn by_address(
-    endpoints: &BTreeMap<EndpointId, Arc<Endpoint>>,
-) -> HashMap<IpAddr, Vec<Arc<Endpoint>>> {
-    let mut map: HashMap<IpAddr, Vec<Arc<Endpoint>>> = HashMap::new();
-    for endpoint in endpoints.values() {
-        for address in &endpoint.addresses {
-            map.entry(address.to_canonical()).or_default().push(Arc::clone(endpoint));
-        }
-    }
-    map
 }

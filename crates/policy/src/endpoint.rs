@@ -1,22 +1,25 @@
-//! Workload endpoints: what policies select and what traffic comes from and goes to.
+//! What policy is about: workloads, host interfaces, sets of addresses, and settings of hosts.
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use smol_str::SmolStr;
 
 use crate::{Account, EndpointId, Labels, Protocol};
 
-/// A pod as policy sees it.
+/// A workload as policy sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Namespace and pod name.
+    /// Namespace and name: of the pod, or of the WorkloadEndpoint.
     pub id: EndpointId,
-    /// Addresses, at most one of each family; none once the pod has finished.
+    /// Host, if known.
+    pub node: Option<SmolStr>,
+    /// Addresses; none once the pod has finished.
     pub addresses: Vec<IpAddr>,
     /// Service account.
     pub account: Account,
-    /// Own labels, generated ones, and those inherited from namespace (`pcns.`) and service
-    /// account (`pcsa.`).
+    /// Own labels, generated ones, and those inherited from namespace (`pcns.`), service account
+    /// (`pcsa.`) and profiles.
     pub labels: Labels,
     /// Declared ports that have a name.
     pub ports: Vec<NamedPort>,
@@ -35,4 +38,101 @@ pub struct NamedPort {
     pub protocol: Protocol,
     /// Number.
     pub port: u16,
+}
+
+/// An interface of a host as policy sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostEndpoint {
+    /// Name.
+    pub name: SmolStr,
+    /// Host.
+    pub node: SmolStr,
+    /// Which interface.
+    pub interface: Interface,
+    /// Addresses the interface is expected to have.
+    pub addresses: Vec<IpAddr>,
+    /// Own labels, and those inherited from profiles.
+    pub labels: Labels,
+    /// Ports that have a name.
+    pub ports: Vec<NamedPort>,
+    /// Names of its profiles, in order.
+    pub profiles: Vec<SmolStr>,
+}
+
+/// Which interface of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interface {
+    /// Every one that no other host endpoint is about.
+    All,
+    /// One by name.
+    Named(SmolStr),
+    /// The one that has an expected address.
+    ByAddress,
+}
+
+/// Addresses with labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkSet {
+    /// Namespace; absent for a global one.
+    pub namespace: Option<SmolStr>,
+    /// Name.
+    pub name: SmolStr,
+    /// Own labels, and those inherited from the namespace (`pcns.`).
+    pub labels: Labels,
+    /// The addresses.
+    pub nets: Vec<IpNet>,
+}
+
+/// Settings of hosts that bear on policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSettings {
+    /// What becomes of traffic from a pod to its own host that the pod's policy allows.
+    pub endpoint_to_host: EndpointToHost,
+    /// Ports of the host that stay open to others whatever policy says.
+    pub failsafe_inbound: Vec<Failsafe>,
+    /// Ports of others that stay open to the host whatever policy says.
+    pub failsafe_outbound: Vec<Failsafe>,
+}
+
+/// What becomes of traffic from a pod to its own host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointToHost {
+    /// It is dropped.
+    Drop,
+    /// It goes on to whatever else the host's firewall says: not for policy to refuse.
+    Return,
+    /// It is accepted.
+    Accept,
+}
+
+/// A port that stays open whatever policy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failsafe {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Port.
+    pub port: u16,
+    /// Only to or from these addresses.
+    pub net: Option<IpNet>,
+}
+
+impl Failsafe {
+    const fn new(protocol: Protocol, port: u16) -> Failsafe {
+        Failsafe { protocol, port, net: None }
+    }
+}
+
+/// Calico's defaults.
+impl Default for HostSettings {
+    fn default() -> Self {
+        let tcp = |ports: &[u16]| {
+            ports.iter().map(|p| Failsafe::new(Protocol::TCP, *p)).collect::<Vec<_>>()
+        };
+        let mut failsafe_inbound = tcp(&[22, 179, 2379, 2380, 5473, 6443, 6666, 6667]);
+        failsafe_inbound.push(Failsafe::new(Protocol::UDP, 68));
+        let mut failsafe_outbound = tcp(&[179, 2379, 2380, 5473, 6443, 6666, 6667]);
+        failsafe_outbound.push(Failsafe::new(Protocol::UDP, 53));
+        failsafe_outbound.push(Failsafe::new(Protocol::UDP, 67));
+        HostSettings { endpoint_to_host: EndpointToHost::Drop, failsafe_inbound, failsafe_outbound }
+    }
 }

@@ -7,8 +7,8 @@
 //! decided, the profiles do, and where they do not, the traffic is denied.
 
 use crate::{
-    Action, Applicable, DefaultAction, EntityMatch, Facts, HttpMatch, Policy, PortMatch, Profile,
-    Rule, Side, Tier, Tri,
+    Action, Applicable, DefaultAction, End, EntityMatch, Facts, Failsafe, HttpMatch, Policy,
+    PortMatch, Profile, Rule, Side, Tier, Tri,
 };
 
 /// The answer for one endpoint and direction, with the way to it.
@@ -43,6 +43,8 @@ pub enum Step<'a> {
     TierDefault {
         /// The tier.
         tier: &'a Tier,
+        /// What it is.
+        action: DefaultAction,
     },
     /// A rule of a profile decided.
     Profile {
@@ -55,13 +57,30 @@ pub enum Step<'a> {
     },
     /// Neither tiers nor profiles decided.
     NoProfile,
+    /// No policy of a host endpoint's plane decided: the traffic goes on.
+    Continue,
+    /// A port that stays open whatever policy says.
+    Failsafe(Failsafe),
+    /// A fixed rule or setting decided.
+    Fixed {
+        /// Its name.
+        name: &'static str,
+        /// What came of it.
+        allowed: bool,
+    },
 }
 
 /// Decides what happens to traffic at an endpoint.
 pub fn evaluate<'a>(applicable: &'a Applicable, facts: &dyn Facts) -> Verdict<'a> {
     let mut trace = Vec::new();
-    let decision = tiers(applicable, facts, &mut trace)
-        .unwrap_or_else(|| profiles(applicable, facts, &mut trace));
+    let decision = match (tiers(applicable, facts, &mut trace), &applicable.end) {
+        (Some(decision), _) => decision,
+        (None, End::Profiles(list)) => profiles(list, applicable, facts, &mut trace),
+        (None, End::Continue) => {
+            trace.push(Step::Continue);
+            Action::Allow
+        }
+    };
     Verdict { allowed: decision == Action::Allow, trace }
 }
 
@@ -76,8 +95,9 @@ fn tiers<'a>(
             Some(Action::Pass) => {}
             Some(decision) => return Some(decision),
             None => {
-                trace.push(Step::TierDefault { tier: &group.tier });
-                if group.tier.default_action == DefaultAction::Deny {
+                let action = group.default_action;
+                trace.push(Step::TierDefault { tier: &group.tier, action });
+                if action == DefaultAction::Deny {
                     return Some(Action::Deny);
                 }
             }
@@ -109,11 +129,12 @@ fn policies<'a>(
 }
 
 fn profiles<'a>(
-    applicable: &'a Applicable,
+    profiles: &'a [std::sync::Arc<Profile>],
+    applicable: &Applicable,
     facts: &dyn Facts,
     trace: &mut Vec<Step<'a>>,
 ) -> Action {
-    for profile in &applicable.profiles {
+    for profile in profiles {
         for (index, rule) in profile.rules(applicable.direction).iter().enumerate() {
             let effect = effect(rule.action, matches(rule, facts));
             match effect {
@@ -158,6 +179,10 @@ pub enum Criterion {
     IpVersion,
     /// `protocol` and `notProtocol`.
     Protocol,
+    /// `icmp` and `notICMP`.
+    Icmp,
+    /// `services` of a side.
+    Service(Side),
     /// `ports` and `notPorts` of a side.
     Ports(Side),
     /// `nets` and `notNets` of a side.
@@ -174,13 +199,16 @@ pub enum Criterion {
 
 impl Criterion {
     /// All criteria, the cheap ones first. The order never changes a result.
-    pub const ALL: [Criterion; 11] = [
+    pub const ALL: [Criterion; 14] = [
         Criterion::IpVersion,
         Criterion::Protocol,
+        Criterion::Icmp,
         Criterion::Ports(Side::Destination),
         Criterion::Ports(Side::Source),
         Criterion::Nets(Side::Source),
         Criterion::Nets(Side::Destination),
+        Criterion::Service(Side::Source),
+        Criterion::Service(Side::Destination),
         Criterion::Peers(Side::Source),
         Criterion::Peers(Side::Destination),
         Criterion::Http,
@@ -197,6 +225,14 @@ pub fn holds(rule: &Rule, criterion: Criterion, facts: &dyn Facts) -> Tri {
             let is = rule.protocol.map_or(Tri::True, |p| facts.protocol(p));
             let is_not = rule.not_protocol.map_or(Tri::False, |p| facts.protocol(p));
             is & !is_not
+        }
+        Criterion::Icmp => {
+            let is = rule.icmp.map_or(Tri::True, |icmp| facts.icmp(&icmp));
+            let is_not = rule.not_icmp.map_or(Tri::False, |icmp| facts.icmp(&icmp));
+            is & !is_not
+        }
+        Criterion::Service(side) => {
+            rule.side(side).service.as_ref().map_or(Tri::True, |s| facts.service(side, s))
         }
         Criterion::Ports(side) => ports(rule.side(side), side, facts),
         Criterion::Nets(side) => nets(rule.side(side), side, facts),

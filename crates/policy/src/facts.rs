@@ -10,8 +10,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::{
-    Account, Cluster, Endpoint, InvalidPath, IpVersion, NormalPath, PathMatch, Peers, Protocol,
-    Scope, Side, SpiffeId, Tri,
+    Account, Cluster, Endpoint, HostEndpoint, IcmpMatch, InvalidPath, IpVersion, NamedPort,
+    NetworkSet, NormalPath, PathMatch, Peers, Protocol, Scope, ServiceRef, Side, SpiffeId, Tri,
 };
 
 /// Answers to the criteria of a rule.
@@ -26,6 +26,11 @@ pub trait Facts {
     fn port(&self, side: Side, first: u16, last: u16) -> Tri;
     /// Whether the endpoint of a side declares a port of that name, and the traffic uses it.
     fn named_port(&self, side: Side, name: &str) -> Tri;
+    /// Whether the traffic is ICMP of that type and code.
+    fn icmp(&self, icmp: &IcmpMatch) -> Tri;
+    /// Whether a side is behind a Service: by address for the source, and by protocol and port,
+    /// too, for the destination.
+    fn service(&self, side: Side, service: &ServiceRef) -> Tri;
     /// Whether the identity of a side meets the criteria.
     fn peers(&self, side: Side, peers: &Peers) -> Tri;
     /// Whether the traffic is an HTTP request whose contents are known.
@@ -73,24 +78,58 @@ impl Address {
 
     fn named_port(&self, cluster: &Cluster, name: &str, protocol: Protocol) -> Tri {
         let (Some(_), Some(number)) = (self.ip, self.port) else { return Tri::Unknown };
-        let declares = |e: &Arc<Endpoint>| {
-            e.ports.iter().any(|p| p.name == name && p.protocol == protocol && p.port == number)
+        let declares = |ports: &[NamedPort]| {
+            ports.iter().any(|p| p.name == name && p.protocol == protocol && p.port == number)
         };
-        match self.endpoints(cluster) {
-            [] => Tri::False,
-            endpoints => Tri::unanimous(endpoints.iter().map(declares)),
-        }
+        self.holders(cluster, |e| declares(&e.ports), |h| declares(&h.ports), |_| false)
     }
 
-    /// The identity criteria as the address alone answers them: it belongs to an endpoint whose
-    /// labels match. An address of nobody known is included nowhere and excluded nowhere.
-    fn peers(&self, cluster: &Cluster, peers: &Peers) -> Tri {
-        if self.ip.is_none() {
-            return Tri::Unknown;
-        }
-        let matches = |selector: &tortie_selector::Selector| match self.endpoints(cluster) {
+    /// Whether anything that holds the address answers yes. Workloads that share an address must
+    /// agree; a host endpoint or a network set may hold it besides them.
+    fn holders(
+        &self,
+        cluster: &Cluster,
+        endpoint: impl Fn(&Endpoint) -> bool,
+        host: impl Fn(&HostEndpoint) -> bool,
+        set: impl Fn(&NetworkSet) -> bool,
+    ) -> Tri {
+        let Some(ip) = self.ip else { return Tri::Unknown };
+        let workloads = match cluster.at(ip) {
             [] => Tri::False,
-            endpoints => Tri::unanimous(endpoints.iter().map(|e| selector.matches(&e.labels))),
+            workloads => Tri::unanimous(workloads.iter().map(|e| endpoint(e))),
+        };
+        let others =
+            cluster.hosts_at(ip).iter().any(|h| host(h)) || cluster.sets_with(ip).any(|s| set(s));
+        workloads | others.into()
+    }
+
+    fn source_of(&self, cluster: &Cluster, service: &ServiceRef) -> Tri {
+        let backends = cluster.backends(service);
+        self.ip.map(|ip| backends.iter().any(|b| b.address == ip)).into()
+    }
+
+    fn destination_of(&self, cluster: &Cluster, service: &ServiceRef, protocol: Protocol) -> Tri {
+        let (Some(ip), port) = (self.ip, self.port) else { return Tri::Unknown };
+        let backends = cluster.backends(service).iter();
+        let at_address = backends.filter(|b| b.address == ip && b.protocol == protocol);
+        Tri::any(at_address.map(|backend| match (backend.port, port) {
+            (None, _) => Tri::True,
+            (Some(_), None) => Tri::Unknown,
+            (Some(wanted), Some(port)) => (wanted == port).into(),
+        }))
+    }
+
+    /// The identity criteria as the address alone answers them: it belongs to an endpoint or a
+    /// network set whose labels match. An address of nobody known is included nowhere and excluded
+    /// nowhere.
+    fn peers(&self, cluster: &Cluster, peers: &Peers) -> Tri {
+        let matches = |selector: &tortie_selector::Selector| {
+            self.holders(
+                cluster,
+                |e| selector.matches(&e.labels),
+                |h| selector.matches(&h.labels),
+                |s| selector.matches(&s.labels),
+            )
         };
         let included = peers.included.as_ref().map_or(Tri::True, matches);
         let excluded = peers.excluded.as_ref().map_or(Tri::False, matches);
@@ -100,7 +139,11 @@ impl Address {
     fn describe(&self, cluster: &Cluster) -> String {
         let Some(ip) = self.ip else { return "an unknown address".to_owned() };
         match self.endpoints(cluster) {
-            [] => format!("{ip}, the address of no known workload"),
+            [] => match (cluster.hosts_at(ip), cluster.sets_with(ip).next()) {
+                ([host, ..], _) => format!("host endpoint {} ({ip})", host.name),
+                ([], Some(set)) => format!("{ip}, an address of network set {}", set.name),
+                ([], None) => format!("{ip}, the address of no known workload"),
+            },
             [e] => format!("{} (service account `{}`, {ip})", e.id, e.account.name),
             _ => format!("{ip}, which several workloads claim"),
         }
@@ -129,6 +172,8 @@ pub struct Flow<'a> {
     pub destination: Address,
     /// Protocol.
     pub protocol: Protocol,
+    /// ICMP type and code, if it is ICMP and they are known.
+    pub icmp: Option<(u8, Option<u8>)>,
     /// What becomes of HTTP criteria.
     pub http: HttpAtNetwork,
 }
@@ -161,6 +206,24 @@ impl Facts for Flow<'_> {
 
     fn named_port(&self, side: Side, name: &str) -> Tri {
         self.side(side).named_port(self.cluster, name, self.protocol)
+    }
+
+    fn icmp(&self, icmp: &IcmpMatch) -> Tri {
+        if ![Protocol::ICMP, Protocol::ICMPV6].contains(&self.protocol) {
+            return Tri::False;
+        }
+        let Some((kind, code)) = self.icmp else { return Tri::Unknown };
+        let code = icmp.code.map_or(Tri::True, |wanted| code.map(|code| code == wanted).into());
+        Tri::from(kind == icmp.kind) & code
+    }
+
+    fn service(&self, side: Side, service: &ServiceRef) -> Tri {
+        match side {
+            Side::Source => self.source.source_of(self.cluster, service),
+            Side::Destination => {
+                self.destination.destination_of(self.cluster, service, self.protocol)
+            }
+        }
     }
 
     fn peers(&self, side: Side, peers: &Peers) -> Tri {
@@ -370,6 +433,19 @@ impl Facts for Request<'_> {
 
     fn named_port(&self, side: Side, name: &str) -> Tri {
         self.side(side).0.named_port(self.cluster, name, self.protocol)
+    }
+
+    fn icmp(&self, _: &IcmpMatch) -> Tri {
+        Tri::False // Envoy carries no ICMP
+    }
+
+    fn service(&self, side: Side, service: &ServiceRef) -> Tri {
+        match side {
+            Side::Source => self.source.source_of(self.cluster, service),
+            Side::Destination => {
+                self.destination.destination_of(self.cluster, service, self.protocol)
+            }
+        }
     }
 
     fn peers(&self, side: Side, peers: &Peers) -> Tri {

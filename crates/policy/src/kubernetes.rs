@@ -66,10 +66,34 @@ fn labels_but(
     labels::from_wire(metadata.labels.iter().filter(|(k, v)| !same(k, v)), errors)
 }
 
-/// The profile of a namespace: where no policy applies, everything is allowed.
-pub(crate) fn namespace_profile(namespace: &str) -> Profile {
+/// The profile of a namespace: its labels, and where no policy applies, everything is allowed.
+pub(crate) fn namespace_profile(namespace: &str, labels: &Labels) -> Profile {
+    let name = format_smolstr!("kns.{namespace}");
+    Profile { labels: prefixed("pcns.", labels), ..allow_all(name) }
+}
+
+/// The profile of a service account: its labels, and no rules.
+pub(crate) fn account_profile(account: &Account, labels: &Labels) -> Profile {
+    Profile {
+        name: format_smolstr!("ksa.{}.{}", account.namespace, account.name),
+        labels: prefixed("pcsa.", labels),
+        ingress: Vec::new(),
+        egress: Vec::new(),
+    }
+}
+
+/// The profile by which host endpoints are left open.
+pub(crate) fn allow_all_profile() -> Profile {
+    allow_all("projectcalico-default-allow".into())
+}
+
+fn allow_all(name: SmolStr) -> Profile {
     let rules = vec![Rule::any(Action::Allow)];
-    Profile { name: format_smolstr!("kns.{namespace}"), ingress: rules.clone(), egress: rules }
+    Profile { name, labels: Labels::new(), ingress: rules.clone(), egress: rules }
+}
+
+fn prefixed(prefix: &str, labels: &Labels) -> Labels {
+    labels.iter().map(|(k, v)| (format_smolstr!("{prefix}{k}"), v.clone())).collect()
 }
 
 /// Whether a pod is an endpoint: one that shares its node's network is not.
@@ -92,6 +116,7 @@ pub(crate) fn endpoint(pod: &Pod, injected: bool, errors: &mut Vec<FieldError>) 
     labels.extend(generated.map(|(key, value)| (key.into(), value.into())));
     Endpoint {
         id: EndpointId { namespace: namespace.clone(), name: pod.metadata.name.as_str().into() },
+        node: pod.spec.node_name.as_deref().filter(|n| !n.is_empty()).map(SmolStr::from),
         addresses: addresses(pod, errors),
         labels,
         ports: named_ports(pod, errors),

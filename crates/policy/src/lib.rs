@@ -7,6 +7,7 @@
 //!
 //! Everything here is pure: no IO, no clocks, no caches.
 
+mod build;
 mod case;
 mod cluster;
 mod convert;
@@ -21,23 +22,27 @@ mod name;
 mod query;
 mod reason;
 mod rule;
+mod services;
 mod spiffe;
 mod tri;
 
 pub use case::{Case, Outcome, request_line};
-pub use cluster::{Applicable, Cluster, Invalid, TierPolicies};
-pub use endpoint::{Endpoint, NamedPort};
+pub use cluster::{Applicable, Backend, Cluster, End, Invalid, Plane, TierPolicies};
+pub use endpoint::{
+    Endpoint, EndpointToHost, Failsafe, HostEndpoint, HostSettings, Interface, NamedPort,
+    NetworkSet,
+};
 pub use evaluate::{Criterion, Step, Verdict, evaluate, holds, matches};
 pub use facts::{Address, Facts, Flow, HttpAtNetwork, HttpRequest, Principal, Request, Trust};
 pub use http::{HttpMatch, InvalidPath, NormalPath, PathMatch};
 pub use kubernetes::{asks_for_sidecars, expand_workload, has_sidecar, service_account};
 pub use layer4::{IpVersion, PortMatch, Protocol};
 pub use name::{Account, EndpointId, InvalidEndpointId, Labels, PolicyId, PolicyKind};
-pub use query::{Explanation, Leg, Party, PortName, Query, QueryError, Word, explain};
+pub use query::{Explanation, Leg, Party, PortName, Query, QueryError, Word, explain, parse_icmp};
 pub use reason::{Lack, TraceEntry, nearest};
 pub use rule::{
-    Accounts, Action, DefaultAction, Direction, EntityMatch, Order, Peers, Policy, Profile, Rule,
-    Scope, Side, Tier,
+    Accounts, Action, DefaultAction, Direction, EntityMatch, IcmpMatch, Order, Peers, Policy,
+    Profile, Rule, Scope, ServiceRef, Side, Stage, StagedAction, Tier,
 };
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
 pub use tri::Tri;

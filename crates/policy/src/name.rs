@@ -8,21 +8,53 @@ use smol_str::SmolStr;
 pub type Labels = std::collections::BTreeMap<SmolStr, SmolStr>;
 
 /// The kind of a policy, part of its identity (house rule 12).
+///
+/// Kubernetes' own kinds have the names Calico gives them, which also order policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicyKind {
     /// `GlobalNetworkPolicy`.
     GlobalNetworkPolicy,
     /// `NetworkPolicy` of `projectcalico.org/v3`.
     NetworkPolicy,
+    /// `NetworkPolicy` of `networking.k8s.io/v1`.
+    KubernetesNetworkPolicy,
+    /// `ClusterNetworkPolicy` of `policy.networking.k8s.io`.
+    KubernetesClusterNetworkPolicy,
+    /// `StagedGlobalNetworkPolicy`.
+    StagedGlobalNetworkPolicy,
+    /// `StagedNetworkPolicy`.
+    StagedNetworkPolicy,
+    /// `StagedKubernetesNetworkPolicy`.
+    StagedKubernetesNetworkPolicy,
 }
 
 impl PolicyKind {
-    /// The kind as written in a manifest.
+    /// The kind in words of Calico's API.
     pub fn as_str(self) -> &'static str {
         match self {
             PolicyKind::GlobalNetworkPolicy => "GlobalNetworkPolicy",
             PolicyKind::NetworkPolicy => "NetworkPolicy",
+            PolicyKind::KubernetesNetworkPolicy => "KubernetesNetworkPolicy",
+            PolicyKind::KubernetesClusterNetworkPolicy => "KubernetesClusterNetworkPolicy",
+            PolicyKind::StagedGlobalNetworkPolicy => "StagedGlobalNetworkPolicy",
+            PolicyKind::StagedNetworkPolicy => "StagedNetworkPolicy",
+            PolicyKind::StagedKubernetesNetworkPolicy => "StagedKubernetesNetworkPolicy",
         }
+    }
+
+    /// The kind a staged policy has once it is enforced; an enforced kind itself.
+    pub fn enforced(self) -> PolicyKind {
+        match self {
+            PolicyKind::StagedGlobalNetworkPolicy => PolicyKind::GlobalNetworkPolicy,
+            PolicyKind::StagedNetworkPolicy => PolicyKind::NetworkPolicy,
+            PolicyKind::StagedKubernetesNetworkPolicy => PolicyKind::KubernetesNetworkPolicy,
+            enforced => enforced,
+        }
+    }
+
+    /// Whether policies of the kind are not enforced.
+    pub fn is_staged(self) -> bool {
+        self.enforced() != self
     }
 }
 
@@ -40,10 +72,16 @@ pub struct PolicyId {
 impl PolicyId {
     /// The text by which policies of equal order are sorted, bytewise: `name/namespace/kind`.
     ///
-    /// It is the joined text that is compared, so `a-b` precedes `a` (`-` sorts before `/`).
+    /// It is the joined text that is compared, so `a-b` precedes `a` (`-` sorts before `/`). A
+    /// staged policy sorts where it will be once it is enforced.
     pub fn tie_key(&self) -> String {
         let namespace = self.namespace.as_deref().unwrap_or_default();
-        format!("{}/{namespace}/{}", self.name, self.kind.as_str())
+        format!("{}/{namespace}/{}", self.name, self.kind.enforced().as_str())
+    }
+
+    /// The policy that a staged one would replace; an enforced one itself.
+    pub fn enforced(&self) -> PolicyId {
+        PolicyId { kind: self.kind.enforced(), ..self.clone() }
     }
 }
 

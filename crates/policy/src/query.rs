@@ -7,10 +7,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::Serialize;
+use smol_str::SmolStr;
 
 use crate::{
-    Address, Cluster, Direction, Endpoint, EndpointId, Facts, Flow, HttpAtNetwork, HttpRequest,
-    Principal, Protocol, Request, TraceEntry, Trust, evaluate,
+    Address, Applicable, Cluster, Direction, Endpoint, EndpointId, EndpointToHost, Facts, Failsafe,
+    Flow, HostEndpoint, HttpAtNetwork, HttpRequest, Plane, Principal, Protocol, Request, Side,
+    Step, TraceEntry, Trust, Verdict, evaluate,
 };
 
 /// One end of a flow, as a user names it.
@@ -18,6 +20,8 @@ use crate::{
 pub enum Party {
     /// `namespace/pod`.
     Endpoint(EndpointId),
+    /// `hostendpoint:NAME`.
+    HostEndpoint(String),
     /// An address, which may be that of an endpoint.
     Address(IpAddr),
 }
@@ -26,8 +30,8 @@ impl FromStr for Party {
     type Err = QueryError;
 
     fn from_str(text: &str) -> Result<Party, QueryError> {
-        if text.starts_with("hostendpoint:") {
-            return Err(QueryError::HostEndpoint);
+        if let Some(name) = text.strip_prefix("hostendpoint:") {
+            return Ok(Party::HostEndpoint(name.to_owned()));
         }
         match text.parse() {
             Ok(address) => Ok(Party::Address(address)),
@@ -40,6 +44,7 @@ impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Party::Endpoint(id) => id.fmt(f),
+            Party::HostEndpoint(name) => write!(f, "hostendpoint:{name}"),
             Party::Address(address) => address.fmt(f),
         }
     }
@@ -80,6 +85,8 @@ pub struct Query {
     pub protocol: Protocol,
     /// Destination port; absent for protocols without, or to leave it open.
     pub port: Option<PortName>,
+    /// ICMP type and code.
+    pub icmp: Option<(u8, Option<u8>)>,
     /// HTTP method and path, if the sidecar is asked about a request.
     pub http: Option<(String, String)>,
     /// The SPIFFE ID of the certificate the sender shows.
@@ -99,9 +106,12 @@ pub enum QueryError {
     /// No `namespace/pod` and no address.
     #[error("`{0}` is neither `namespace/pod` nor an address")]
     Party(String),
-    /// Not in this version.
-    #[error("host endpoints are not supported yet")]
-    HostEndpoint,
+    /// No such host endpoint.
+    #[error("there is no host endpoint `{0}`")]
+    NoHostEndpoint(String),
+    /// No ICMP type, or type and code.
+    #[error("`{0}` is not an ICMP `TYPE` or `TYPE/CODE`")]
+    Icmp(String),
     /// No such endpoint.
     #[error("there is no pod `{id}`{}", similar.as_ref().map(|s| format!(", did you mean `{s}`?")).unwrap_or_default())]
     NoEndpoint {
@@ -140,6 +150,9 @@ pub struct Explanation {
     pub egress: Option<Leg>,
     /// The receiver's ingress policy, if the receiver is an endpoint.
     pub ingress: Option<Leg>,
+    /// Policy of host endpoints that the traffic passes through.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forward: Vec<Leg>,
     /// What the receiver's sidecar would say, if it was asked about.
     pub application: Option<Leg>,
 }
@@ -185,12 +198,11 @@ pub struct Leg {
 impl Explanation {
     /// The legs there are, with their names.
     pub fn legs(&self) -> impl Iterator<Item = (&'static str, &Leg)> {
-        let legs = [
-            ("egress", &self.egress),
-            ("ingress", &self.ingress),
-            ("application", &self.application),
-        ];
-        legs.into_iter().filter_map(|(name, leg)| leg.as_ref().map(|leg| (name, leg)))
+        let egress = self.egress.iter().map(|leg| ("egress", leg));
+        let forward = self.forward.iter().map(|leg| ("forward", leg));
+        let ingress = self.ingress.iter().map(|leg| ("ingress", leg));
+        let application = self.application.iter().map(|leg| ("application", leg));
+        egress.chain(forward).chain(ingress).chain(application)
     }
 
     /// The leg that decided: the first that denies, else the last.
@@ -199,7 +211,24 @@ impl Explanation {
     }
 }
 
+/// Reads `TYPE` or `TYPE/CODE`.
+///
+/// # Errors
+/// If it is neither.
+pub fn parse_icmp(text: &str) -> Result<(u8, Option<u8>), QueryError> {
+    let error = |_| QueryError::Icmp(text.to_owned());
+    match text.split_once('/') {
+        None => Ok((text.parse().map_err(error)?, None)),
+        Some((kind, code)) => {
+            Ok((kind.parse().map_err(error)?, Some(code.parse().map_err(error)?)))
+        }
+    }
+}
+
 /// Answers a question about one flow. A pod always reaches itself.
+///
+/// Traffic between a pod and another host passes the host endpoints of the pod's node, if its node
+/// is known: all of them are asked, since which interface it takes is not.
 ///
 /// # Errors
 /// If the question names something that does not exist.
@@ -208,40 +237,169 @@ pub fn explain(cluster: &Cluster, trust: &Trust, query: &Query) -> Result<Explan
     let (source, destination) = common_family(&from, &to)
         .ok_or_else(|| QueryError::NoFamily(query.from.to_string(), query.to.to_string()))?;
     let port = port(query, &to)?;
-    let same = from.endpoint.is_some_and(|f| to.endpoint.is_some_and(|t| f.id == t.id));
+    let same = from.workload().is_some_and(|f| to.workload().is_some_and(|t| f.id == t.id));
     if same {
-        let verdict = Word::Allow;
-        return Ok(Explanation { verdict, egress: None, ingress: None, application: None });
+        return Ok(Explanation {
+            verdict: Word::Allow,
+            egress: None,
+            ingress: None,
+            forward: Vec::new(),
+            application: None,
+        });
     }
-    let source = Address { ip: Some(source), port: None };
-    let destination = Address { ip: Some(destination), port };
-    let flow = |http| Flow { cluster, source, destination, protocol: query.protocol, http };
-    let egress =
-        from.endpoint.map(|e| leg(cluster, e, Direction::Egress, &flow(HttpAtNetwork::Unenforced)));
-    let ingress = to.endpoint.map(|e| {
-        let enforced = e.application_enforced;
-        let http = if enforced { HttpAtNetwork::Deferred } else { HttpAtNetwork::Unenforced };
-        leg(cluster, e, Direction::Ingress, &flow(http))
-    });
-    let application = to.endpoint.filter(|_| query.asks_application()).map(|e| {
-        let principal = Principal::parse(query.from_identity.as_deref().unwrap_or_default());
-        let http = query.http.as_ref().map(|(method, path)| HttpRequest::new(method, path));
-        let request = Request::new(
-            cluster,
-            trust,
-            (source, principal),
-            (destination, Principal::Plaintext),
-            query.protocol,
-            http,
-        );
-        leg(cluster, e, Direction::Ingress, &request)
-    });
-    let legs = [&egress, &ingress, &application];
-    let allowed = legs.into_iter().flatten().all(|leg| leg.verdict == Word::Allow);
-    Ok(Explanation { verdict: allowed.into(), egress, ingress, application })
+    let way = Way {
+        cluster,
+        trust,
+        query,
+        from,
+        to,
+        source: Address { ip: source, port: None },
+        destination: Address { ip: destination, port },
+    };
+    Ok(way.explain())
 }
 
-fn leg(cluster: &Cluster, endpoint: &Endpoint, direction: Direction, facts: &dyn Facts) -> Leg {
+/// One flow on its way.
+struct Way<'c> {
+    cluster: &'c Cluster,
+    trust: &'c Trust,
+    query: &'c Query,
+    from: Resolved<'c>,
+    to: Resolved<'c>,
+    source: Address,
+    destination: Address,
+}
+
+impl Way<'_> {
+    fn explain(&self) -> Explanation {
+        let (egress, ingress, forward) = (self.egress(), self.ingress(), self.forward());
+        let application = self.application();
+        let allows = |leg: &Leg| leg.verdict == Word::Allow;
+        let allowed = [&egress, &ingress, &application].into_iter().flatten().all(allows)
+            && forward.iter().all(allows);
+        Explanation { verdict: allowed.into(), egress, ingress, forward, application }
+    }
+
+    fn flow(&self, http: HttpAtNetwork) -> Flow<'_> {
+        Flow {
+            cluster: self.cluster,
+            source: self.source,
+            destination: self.destination,
+            protocol: self.query.protocol,
+            icmp: self.query.icmp,
+            http,
+        }
+    }
+
+    /// Whether one end is a host and the other a workload on it.
+    fn on_one_node(&self) -> bool {
+        let node = self.from.node();
+        node.is_some() && node == self.to.node()
+    }
+
+    fn egress(&self) -> Option<Leg> {
+        let facts = self.flow(HttpAtNetwork::Unenforced);
+        match &self.from.who {
+            Who::Workload(e) => Some(workload_leg(self.cluster, e, Direction::Egress, &facts)),
+            Who::Host(h) => {
+                let planes = [Plane::Untracked, Plane::Normal];
+                Some(host_leg(self.cluster, h, Direction::Egress, &planes, &facts))
+            }
+            Who::Node(_) | Who::Stranger => None,
+        }
+    }
+
+    fn ingress(&self) -> Option<Leg> {
+        let from_pod = matches!(self.from.who, Who::Workload(_));
+        let from_node = matches!(self.from.who, Who::Host(_) | Who::Node(_));
+        match &self.to.who {
+            Who::Workload(e) if from_node && self.on_one_node() => {
+                Some(fixed_leg(e.id.to_string(), "host to its own pod", true))
+            }
+            Who::Workload(e) => {
+                let enforced = e.application_enforced;
+                let http =
+                    if enforced { HttpAtNetwork::Deferred } else { HttpAtNetwork::Unenforced };
+                Some(workload_leg(self.cluster, e, Direction::Ingress, &self.flow(http)))
+            }
+            Who::Host(h) if from_pod && self.on_one_node() => {
+                let action = self.cluster.settings(&h.node).endpoint_to_host;
+                let allowed = action != EndpointToHost::Drop;
+                let name = format!("hostendpoint:{}", h.name);
+                Some(fixed_leg(name, "defaultEndpointToHostAction", allowed))
+            }
+            Who::Host(h) => {
+                let planes = [Plane::Untracked, Plane::PreDnat, Plane::Normal];
+                let facts = self.flow(HttpAtNetwork::Unenforced);
+                Some(host_leg(self.cluster, h, Direction::Ingress, &planes, &facts))
+            }
+            Who::Node(node) if from_pod && self.on_one_node() => {
+                let action = self.cluster.settings(node).endpoint_to_host;
+                let allowed = action != EndpointToHost::Drop;
+                Some(fixed_leg(format!("node:{node}"), "defaultEndpointToHostAction", allowed))
+            }
+            Who::Node(_) | Who::Stranger => None,
+        }
+    }
+
+    /// The host endpoints between a workload and whatever is on another host.
+    fn forward(&self) -> Vec<Leg> {
+        if self.on_one_node() {
+            return Vec::new();
+        }
+        let mut legs = Vec::new();
+        if let Who::Workload(endpoint) = &self.from.who {
+            self.through(endpoint, Direction::Egress, &mut legs);
+        }
+        if let Who::Workload(endpoint) = &self.to.who {
+            self.through(endpoint, Direction::Ingress, &mut legs);
+        }
+        legs
+    }
+
+    fn through(&self, endpoint: &Endpoint, direction: Direction, legs: &mut Vec<Leg>) {
+        let Some(node) = &endpoint.node else { return };
+        let planes = match direction {
+            Direction::Ingress => &[Plane::Untracked, Plane::PreDnat, Plane::Forward][..],
+            // What is forwarded leaves no trace in the hook for untracked output.
+            Direction::Egress => &[Plane::Forward][..],
+        };
+        let facts = self.flow(HttpAtNetwork::Unenforced);
+        for host in self.cluster.hosts().filter(|h| h.node == *node) {
+            let asked = |plane: &Plane| {
+                !self.cluster.applicable_to_host(host, direction, *plane).tiers.is_empty()
+            };
+            if planes.iter().any(asked) {
+                legs.push(host_leg(self.cluster, host, direction, planes, &facts));
+            }
+        }
+    }
+
+    fn application(&self) -> Option<Leg> {
+        let Who::Workload(endpoint) = &self.to.who else { return None };
+        if !self.query.asks_application() {
+            return None;
+        }
+        let identity = self.query.from_identity.as_deref().unwrap_or_default();
+        let http = self.query.http.as_ref().map(|(method, path)| HttpRequest::new(method, path));
+        let request = Request::new(
+            self.cluster,
+            self.trust,
+            (self.source, Principal::parse(identity)),
+            (self.destination, Principal::Plaintext),
+            self.query.protocol,
+            http,
+        );
+        Some(workload_leg(self.cluster, endpoint, Direction::Ingress, &request))
+    }
+}
+
+fn workload_leg(
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    direction: Direction,
+    facts: &dyn Facts,
+) -> Leg {
     let applicable = cluster.applicable(endpoint, direction);
     let verdict = evaluate(&applicable, facts);
     Leg {
@@ -252,21 +410,120 @@ fn leg(cluster: &Cluster, endpoint: &Endpoint, direction: Direction, facts: &dyn
     }
 }
 
+/// What nothing but a setting or a fixed rule decides.
+fn fixed_leg(endpoint: String, name: &'static str, allowed: bool) -> Leg {
+    let step = Step::Fixed { name, allowed };
+    let reason = format!("{} by {name}, before policy", if allowed { "allowed" } else { "denied" });
+    Leg { endpoint, verdict: allowed.into(), trace: vec![TraceEntry::from(&step)], reason }
+}
+
+/// A host endpoint's planes in order, until one of them decides. Failsafe ports are open in all
+/// planes but that of forwarded traffic.
+fn host_leg(
+    cluster: &Cluster,
+    host: &HostEndpoint,
+    direction: Direction,
+    planes: &[Plane],
+    facts: &Flow<'_>,
+) -> Leg {
+    let forwarded = planes.contains(&Plane::Forward);
+    let failsafe = failsafe(cluster, host, direction, facts);
+    let mut leg = Leg {
+        endpoint: format!("hostendpoint:{}", host.name),
+        verdict: Word::Allow,
+        trace: Vec::new(),
+        reason: String::new(),
+    };
+    for plane in planes {
+        if let Some(failsafe) = failsafe.filter(|_| *plane != Plane::Forward) {
+            let verdict = Verdict { allowed: true, trace: vec![Step::Failsafe(failsafe)] };
+            let end = crate::End::Continue;
+            add(&mut leg, *plane, &verdict, facts, &Applicable { direction, tiers: vec![], end });
+            if forwarded {
+                continue;
+            }
+            break;
+        }
+        let applicable = cluster.applicable_to_host(host, direction, *plane);
+        let verdict = evaluate(&applicable, facts);
+        add(&mut leg, *plane, &verdict, facts, &applicable);
+        let goes_on = matches!(verdict.trace.last(), Some(Step::Continue));
+        if !goes_on {
+            break; // what an earlier plane accepts is not asked about again
+        }
+    }
+    leg
+}
+
+fn add(leg: &mut Leg, plane: Plane, verdict: &Verdict<'_>, facts: &Flow<'_>, from: &Applicable) {
+    leg.verdict = verdict.allowed.into();
+    leg.reason = verdict.reason(facts, from);
+    leg.trace.extend(verdict.trace.iter().map(|step| {
+        let mut entry = TraceEntry::from(step);
+        entry.plane = Some(plane.as_str());
+        entry
+    }));
+}
+
+/// The failsafe that keeps the traffic's port open, if one does.
+fn failsafe(
+    cluster: &Cluster,
+    host: &HostEndpoint,
+    direction: Direction,
+    flow: &Flow<'_>,
+) -> Option<Failsafe> {
+    let settings = cluster.settings(&host.node);
+    let (list, other) = match direction {
+        Direction::Ingress => (settings.failsafe_inbound, Side::Source),
+        Direction::Egress => (settings.failsafe_outbound, Side::Destination),
+    };
+    list.into_iter().find(|failsafe| {
+        let net = failsafe.net.map_or(crate::Tri::True, |net| flow.net(other, &net));
+        failsafe.protocol == flow.protocol
+            && flow.destination.port == Some(failsafe.port)
+            && net == crate::Tri::True
+    })
+}
+
 /// One end of a flow with what is known of it.
 struct Resolved<'c> {
-    endpoint: Option<&'c Arc<Endpoint>>,
+    who: Who<'c>,
+    /// The addresses it may use; none known for some host endpoints.
     addresses: Vec<IpAddr>,
+}
+
+/// Who an end of a flow is.
+enum Who<'c> {
+    Workload(&'c Arc<Endpoint>),
+    Host(&'c Arc<HostEndpoint>),
+    /// A node without a host endpoint.
+    Node(&'c SmolStr),
+    Stranger,
+}
+
+impl Resolved<'_> {
+    fn workload(&self) -> Option<&Arc<Endpoint>> {
+        match self.who {
+            Who::Workload(endpoint) => Some(endpoint),
+            _ => None,
+        }
+    }
+
+    fn node(&self) -> Option<&SmolStr> {
+        match &self.who {
+            Who::Workload(endpoint) => endpoint.node.as_ref(),
+            Who::Host(host) => Some(&host.node),
+            Who::Node(node) => Some(node),
+            Who::Stranger => None,
+        }
+    }
 }
 
 fn resolve<'c>(cluster: &'c Cluster, party: &Party) -> Result<Resolved<'c>, QueryError> {
     match party {
-        Party::Address(address) => Ok(Resolved {
-            endpoint: match cluster.at(*address) {
-                [endpoint] => Some(endpoint),
-                _ => None,
-            },
-            addresses: vec![*address],
-        }),
+        Party::Address(address) => {
+            Ok(Resolved { who: who(cluster, *address), addresses: vec![*address] })
+        }
         Party::Endpoint(id) => {
             let endpoint = cluster.endpoint(id).ok_or_else(|| QueryError::NoEndpoint {
                 id: id.clone(),
@@ -275,9 +532,66 @@ fn resolve<'c>(cluster: &'c Cluster, party: &Party) -> Result<Resolved<'c>, Quer
             if endpoint.addresses.is_empty() {
                 return Err(QueryError::NoAddress(id.clone()));
             }
-            Ok(Resolved { endpoint: Some(endpoint), addresses: endpoint.addresses.clone() })
+            let addresses = endpoint.addresses.clone();
+            Ok(Resolved { who: Who::Workload(endpoint), addresses })
+        }
+        Party::HostEndpoint(name) => {
+            let host =
+                cluster.host(name).ok_or_else(|| QueryError::NoHostEndpoint(name.clone()))?;
+            let addresses = match host.addresses.as_slice() {
+                [] => cluster.node(&host.node).to_vec(),
+                expected => expected.to_vec(),
+            };
+            Ok(Resolved { who: Who::Host(host), addresses })
         }
     }
+}
+
+/// Who uses an address: a workload before a host endpoint before a node.
+fn who(cluster: &Cluster, address: IpAddr) -> Who<'_> {
+    match (cluster.at(address), cluster.hosts_at(address), cluster.node_at(address)) {
+        ([endpoint], ..) => Who::Workload(endpoint),
+        ([], [host, ..], _) => Who::Host(host),
+        ([], [], Some(node)) => match cluster.hosts().find(|h| h.node == *node) {
+            Some(host) => Who::Host(host),
+            None => Who::Node(node),
+        },
+        _ => Who::Stranger,
+    }
+}
+
+/// The first pair of addresses of one family; unknown addresses fit any.
+fn common_family(
+    from: &Resolved<'_>,
+    to: &Resolved<'_>,
+) -> Option<(Option<IpAddr>, Option<IpAddr>)> {
+    match (from.addresses.as_slice(), to.addresses.as_slice()) {
+        ([], to) => Some((None, to.first().copied())),
+        (from, []) => Some((from.first().copied(), None)),
+        (from, to) => from.iter().find_map(|a| {
+            let same = to.iter().find(|b| a.is_ipv4() == b.is_ipv4());
+            same.map(|b| (Some(*a), Some(*b)))
+        }),
+    }
+}
+
+fn port(query: &Query, to: &Resolved<'_>) -> Result<Option<u16>, QueryError> {
+    let name = match &query.port {
+        None => return Ok(None),
+        Some(PortName::Number(number)) => return Ok(Some(*number)),
+        Some(PortName::Name(name)) => name,
+    };
+    let ports = match &to.who {
+        Who::Workload(endpoint) => endpoint.ports.as_slice(),
+        Who::Host(host) => host.ports.as_slice(),
+        Who::Node(_) | Who::Stranger => &[],
+    };
+    let found = ports.iter().find(|p| p.name == *name && p.protocol == query.protocol);
+    found.map(|p| Some(p.port)).ok_or_else(|| QueryError::NoNamedPort {
+        to: query.to.to_string(),
+        protocol: query.protocol,
+        name: name.clone(),
+    })
 }
 
 /// An endpoint whose name starts alike, or the same name in another namespace.
@@ -287,26 +601,4 @@ fn similar(cluster: &Cluster, id: &EndpointId) -> Option<EndpointId> {
             || e.id.name == id.name
     };
     cluster.endpoints().find(alike).map(|e| e.id.clone())
-}
-
-/// The first pair of addresses of one family.
-fn common_family(from: &Resolved<'_>, to: &Resolved<'_>) -> Option<(IpAddr, IpAddr)> {
-    from.addresses
-        .iter()
-        .find_map(|a| to.addresses.iter().find(|b| a.is_ipv4() == b.is_ipv4()).map(|b| (*a, *b)))
-}
-
-fn port(query: &Query, to: &Resolved<'_>) -> Result<Option<u16>, QueryError> {
-    let name = match &query.port {
-        None => return Ok(None),
-        Some(PortName::Number(number)) => return Ok(Some(*number)),
-        Some(PortName::Name(name)) => name,
-    };
-    let ports = to.endpoint.map(|e| e.ports.as_slice()).unwrap_or_default();
-    let found = ports.iter().find(|p| p.name == *name && p.protocol == query.protocol);
-    found.map(|p| Some(p.port)).ok_or_else(|| QueryError::NoNamedPort {
-        to: query.to.to_string(),
-        protocol: query.protocol,
-        name: name.clone(),
-    })
 }

@@ -24,6 +24,9 @@ pub struct TraceEntry {
     pub action: &'static str,
     /// Position of the rule, from 0.
     pub rule: Option<usize>,
+    /// Which list of a host endpoint was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plane: Option<&'static str>,
 }
 
 impl From<&Step<'_>> for TraceEntry {
@@ -35,6 +38,7 @@ impl From<&Step<'_>> for TraceEntry {
             name: Some(policy.id.name.to_string()),
             action,
             rule,
+            plane: None,
         };
         let of_profile = |name: Option<String>, rule| TraceEntry {
             tier: None,
@@ -43,24 +47,41 @@ impl From<&Step<'_>> for TraceEntry {
             name,
             action: "profile",
             rule,
+            plane: None,
+        };
+        let fixed = |kind: &str, name, allowed| TraceEntry {
+            tier: None,
+            kind: Some(kind.to_owned()),
+            namespace: None,
+            name,
+            action: if allowed { "allow" } else { "deny" },
+            rule: None,
+            plane: None,
         };
         match step {
             Step::Rule { policy, index, action, .. } => {
                 of_policy(policy, action_word(*action), Some(*index))
             }
             Step::NoMatch { policy } => of_policy(policy, "no-match", None),
-            Step::TierDefault { tier } => TraceEntry {
+            Step::TierDefault { tier, .. } => TraceEntry {
                 tier: Some(tier.name.to_string()),
                 kind: None,
                 namespace: None,
                 name: None,
                 action: "tier-default",
                 rule: None,
+                plane: None,
             },
             Step::Profile { profile, index, .. } => {
                 of_profile(Some(profile.name.to_string()), Some(*index))
             }
             Step::NoProfile => of_profile(None, None),
+            Step::Continue => fixed("Plane", None, true),
+            Step::Failsafe(failsafe) => {
+                let name = format!("{}/{}", failsafe.protocol, failsafe.port).to_lowercase();
+                fixed("Failsafe", Some(name), true)
+            }
+            Step::Fixed { name, allowed } => fixed("Fixed", Some((*name).to_owned()), *allowed),
         }
     }
 }
@@ -91,7 +112,7 @@ pub fn nearest<'a>(
     facts: &dyn Facts,
     applicable: &Applicable,
 ) -> Option<Lack<'a>> {
-    let Some(Step::TierDefault { tier }) = verdict.trace.last() else { return None };
+    let Some(Step::TierDefault { tier, .. }) = verdict.trace.last() else { return None };
     let policies = verdict.trace.iter().filter_map(|step| match step {
         Step::NoMatch { policy } if policy.tier == tier.name => Some(*policy),
         _ => None,
@@ -149,8 +170,8 @@ fn decision(step: &Step<'_>, facts: &dyn Facts) -> String {
             format!("{did} by rule {index} of {} (tier {}){doubt}", policy.id, policy.tier)
         }
         Step::NoMatch { policy } => format!("no rule of {} matched", policy.id),
-        Step::TierDefault { tier } => {
-            let did = match tier.default_action {
+        Step::TierDefault { tier, action } => {
+            let did = match action {
                 DefaultAction::Deny => "denied",
                 DefaultAction::Pass => "passed on",
             };
@@ -159,6 +180,13 @@ fn decision(step: &Step<'_>, facts: &dyn Facts) -> String {
         Step::Profile { profile, index, action } => {
             let did = if *action == Action::Allow { "allowed" } else { "denied" };
             format!("{did} by rule {index} of profile {}, no policy applies", profile.name)
+        }
+        Step::Continue => "goes on, no policy decides".to_owned(),
+        Step::Failsafe(failsafe) => {
+            format!("allowed before policy: failsafe {} port {}", failsafe.protocol, failsafe.port)
+        }
+        Step::Fixed { name, allowed } => {
+            format!("{} by {name}, before policy", if *allowed { "allowed" } else { "denied" })
         }
         Step::NoProfile => "denied, no policy applies and no profile allows it".to_owned(),
     }
@@ -224,6 +252,12 @@ fn write_lack(
             let wanted = rule.protocol.map(|p| p.to_string());
             let wanted = wanted.unwrap_or_else(|| "another protocol".to_owned());
             write!(f, "{wanted}, {but} {}", facts.describe_traffic())
+        }
+        Criterion::Icmp => write!(f, "other ICMP messages, {but} {}", facts.describe_traffic()),
+        Criterion::Service(side) => {
+            let service = rule.side(side).service.as_ref().map(ToString::to_string);
+            let service = service.unwrap_or_default();
+            write!(f, "{side} service `{service}`, {but} {}", facts.describe(side))
         }
         Criterion::IpVersion => {
             let wanted = rule.ip_version.map(|v| v.to_string()).unwrap_or_default();

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use smol_str::SmolStr;
 use tortie_selector::Selector;
 
-use crate::{HttpMatch, IpVersion, PolicyId, PortMatch, Protocol};
+use crate::{HttpMatch, IpVersion, Labels, PolicyId, PortMatch, Protocol};
 
 /// A policy that applies to the endpoints its selector matches.
 #[derive(Debug, Clone)]
@@ -28,6 +28,37 @@ pub struct Policy {
     pub ingress: Vec<Rule>,
     /// Rules for traffic from its endpoints.
     pub egress: Vec<Rule>,
+    /// Where in a packet's way it is asked.
+    pub stage: Stage,
+    /// What a staged policy would do; absent for one that is enforced.
+    pub staged: Option<StagedAction>,
+}
+
+/// Where in a packet's way through a host a policy is asked. Only host endpoints have more than
+/// the normal one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// For traffic that ends or starts at the endpoint (`applyOnForward: false`).
+    Normal,
+    /// For that, and for traffic a host forwards (`applyOnForward: true`).
+    NormalAndForward,
+    /// Before destination NAT (`preDNAT: true`).
+    PreDnat,
+    /// Before connection tracking (`doNotTrack: true`).
+    Untracked,
+}
+
+/// What a staged policy would do if it were enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StagedAction {
+    /// Be created, or replace its enforced twin.
+    Set,
+    /// Remove its enforced twin.
+    Delete,
+    /// Nothing: a tool is still learning.
+    Learn,
+    /// Nothing.
+    Ignore,
 }
 
 impl Policy {
@@ -165,6 +196,10 @@ pub struct Rule {
     pub protocol: Option<Protocol>,
     /// Protocol that must not be used.
     pub not_protocol: Option<Protocol>,
+    /// ICMP type and code.
+    pub icmp: Option<IcmpMatch>,
+    /// ICMP type and code that must not be used.
+    pub not_icmp: Option<IcmpMatch>,
     /// Criteria on the sender.
     pub source: EntityMatch,
     /// Criteria on the receiver.
@@ -181,6 +216,8 @@ impl Rule {
             ip_version: None,
             protocol: None,
             not_protocol: None,
+            icmp: None,
+            not_icmp: None,
             source: EntityMatch::default(),
             destination: EntityMatch::default(),
             http: None,
@@ -194,6 +231,15 @@ impl Rule {
             Side::Destination => &self.destination,
         }
     }
+}
+
+/// An ICMP type, and a code of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IcmpMatch {
+    /// Type.
+    pub kind: u8,
+    /// Code; any when absent.
+    pub code: Option<u8>,
 }
 
 /// One end of a flow.
@@ -232,6 +278,23 @@ pub struct EntityMatch {
     pub ports: Vec<PortMatch>,
     /// Ports, none of them.
     pub not_ports: Vec<PortMatch>,
+    /// A Kubernetes Service: its addresses for a sender, with protocol and port for a receiver.
+    pub service: Option<ServiceRef>,
+}
+
+/// Name of a Kubernetes Service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceRef {
+    /// Namespace.
+    pub namespace: SmolStr,
+    /// Name.
+    pub name: SmolStr,
+}
+
+impl fmt::Display for ServiceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// The identity criteria of one side.
@@ -272,11 +335,13 @@ pub struct Accounts {
     pub selector: Option<Selector>,
 }
 
-/// A profile: rules that decide where no policy applies.
+/// A profile: labels, and rules that decide where no policy applies.
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// Name: `kns.<namespace>` or `ksa.<namespace>.<service account>`.
     pub name: SmolStr,
+    /// Labels that endpoints with the profile inherit.
+    pub labels: Labels,
     /// Rules for traffic to the endpoint.
     pub ingress: Vec<Rule>,
     /// Rules for traffic from the endpoint.

@@ -1,337 +1,47 @@
-//! From the wire to the domain types. What converts is exactly what can be enforced, so admission,
-//! `tortie validate` and every engine refuse the same things with the same words (house rule 11).
-//!
-//! The rules are those of Calico's validator and of its API's CEL rules.
+//! Rules: criteria on protocol, addresses, ports, identity and HTTP.
 
 use ipnet::IpNet;
 use smol_str::SmolStr;
-use tortie_model::{self as model, FieldError, IntOrString, ObjectMeta};
+use tortie_model::{self as model, FieldError, IntOrString};
 use tortie_selector::{Node, Selector};
 
-use crate::labels::{NAMESPACE, SERVICE_ACCOUNT, namespace_label, service_account_label};
+use super::{MAX_TEXT, Report, combine, in_namespaces, is_dns_label, selector, with_accounts};
+use crate::labels::{NAMESPACE, SERVICE_ACCOUNT};
 use crate::{
-    Accounts, Action, DefaultAction, EntityMatch, HttpMatch, IpVersion, NormalPath, Order,
-    PathMatch, Peers, Policy, PolicyId, PolicyKind, PortMatch, Protocol, Rule, Scope, Tier,
+    Accounts, Action, EntityMatch, HttpMatch, IcmpMatch, IpVersion, NormalPath, PathMatch, Peers,
+    PortMatch, Protocol, Rule, Scope, ServiceRef,
 };
 
-/// Longest selector, path or other text the API accepts, in bytes.
-const MAX_TEXT: usize = 1024;
 /// Most HTTP methods, and most HTTP paths, of a rule.
 const MAX_HTTP: usize = 20;
 /// Most nets of one list.
 const MAX_NETS: usize = 256;
 /// Most ports of one list.
 const MAX_PORTS: usize = 50;
-/// Most rules of one direction.
-const MAX_RULES: usize = 1024;
-
-/// Tiers that exist without being defined, with their fixed order and default action.
-pub(crate) const BUILT_IN_TIERS: [(&str, f64, DefaultAction); 3] = [
-    ("kube-admin", 1_000.0, DefaultAction::Pass),
-    ("default", 1_000_000.0, DefaultAction::Deny),
-    ("kube-baseline", 10_000_000.0, DefaultAction::Pass),
-];
-
-/// Collects the errors of one resource.
-#[derive(Default)]
-struct Report(Vec<FieldError>);
-
-impl Report {
-    fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
-        self.0.push(FieldError::new(field, reason));
-    }
-
-    fn hint(&mut self, field: impl Into<String>, reason: impl Into<String>, hint: &str) {
-        self.0.push(FieldError::new(field, reason).hint(hint));
-    }
-
-    /// The value, or nothing and an entry in the report.
-    fn keep<T, E: ToString>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
-        result.map_err(|e| self.add(field, e.to_string())).ok()
-    }
-
-    fn too_many(&mut self, field: &str, count: usize, most: usize) {
-        if count > most {
-            self.add(field, format!("has {count} entries, more than {most}"));
-        }
-    }
-
-    fn finish<T>(self, value: T) -> Result<T, Vec<FieldError>> {
-        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
-    }
-}
-
-impl TryFrom<&model::Tier> for Tier {
-    type Error = Vec<FieldError>;
-
-    fn try_from(tier: &model::Tier) -> Result<Tier, Vec<FieldError>> {
-        let mut report = Report::default();
-        let name = &tier.metadata.name;
-        if !is_dns_label(name) {
-            report
-                .add("metadata.name", format!("`{name}` is not one DNS label of at most 63 bytes"));
-        }
-        let order = tier.spec.order.unwrap_or(1_000_000.0);
-        let default_action = default_action(tier.spec.default_action.as_deref(), &mut report);
-        if let Some((_, fixed, action)) = BUILT_IN_TIERS.iter().find(|(n, ..)| n == name)
-            && (order != *fixed || default_action != *action)
-        {
-            let reason =
-                format!("tier `{name}` is built in: order {fixed} and {action:?} are fixed");
-            report.add("spec", reason);
-        }
-        let order = report.keep("spec.order", Order::new(Some(order))).unwrap_or(Order::LAST);
-        report.finish(Tier { name: name.into(), order, default_action, defined: true })
-    }
-}
-
-fn default_action(text: Option<&str>, report: &mut Report) -> DefaultAction {
-    match text {
-        None | Some("Deny") => DefaultAction::Deny,
-        Some("Pass") => DefaultAction::Pass,
-        Some(other) => {
-            report.add("spec.defaultAction", format!("`{other}` is neither `Deny` nor `Pass`"));
-            DefaultAction::Deny
-        }
-    }
-}
-
-impl TryFrom<&model::GlobalNetworkPolicy> for Policy {
-    type Error = Vec<FieldError>;
-
-    fn try_from(policy: &model::GlobalNetworkPolicy) -> Result<Policy, Vec<FieldError>> {
-        convert(PolicyKind::GlobalNetworkPolicy, &policy.metadata, &policy.spec)
-    }
-}
-
-impl TryFrom<&model::NetworkPolicy> for Policy {
-    type Error = Vec<FieldError>;
-
-    fn try_from(policy: &model::NetworkPolicy) -> Result<Policy, Vec<FieldError>> {
-        convert(PolicyKind::NetworkPolicy, &policy.metadata, &policy.spec)
-    }
-}
-
-fn convert(
-    kind: PolicyKind,
-    metadata: &ObjectMeta,
-    spec: &model::PolicySpec,
-) -> Result<Policy, Vec<FieldError>> {
-    let mut report = Report::default();
-    policy_name(&metadata.name, &mut report);
-    let namespace = match kind {
-        PolicyKind::GlobalNetworkPolicy => None,
-        PolicyKind::NetworkPolicy => metadata.namespace.as_deref().map(SmolStr::from),
-    };
-    let tier = spec.tier.as_deref().filter(|t| !t.is_empty()).unwrap_or("default");
-    if !is_dns_label(tier) {
-        report.add("spec.tier", format!("`{tier}` is not one DNS label of at most 63 bytes"));
-    }
-    unsupported(kind, spec, &mut report);
-    let (governs_ingress, governs_egress) = types(spec, &mut report);
-    let order = report.keep("spec.order", Order::new(spec.order)).unwrap_or(Order::LAST);
-    let subject = subject(namespace.as_deref(), spec, &mut report);
-    let mut rules = |field: &str, rules: Option<&Vec<model::Rule>>, ingress: bool| {
-        let rules = rules.map(Vec::as_slice).unwrap_or_default();
-        report.too_many(field, rules.len(), MAX_RULES);
-        let convert = |(index, wire): (usize, &model::Rule)| {
-            let field = format!("{field}[{index}]");
-            RuleReader { report: &mut report, namespace: namespace.as_ref(), ingress }
-                .rule(&field, wire)
-        };
-        rules.iter().enumerate().map(convert).collect()
-    };
-    let ingress = rules("spec.ingress", spec.ingress.as_ref(), true);
-    let egress = rules("spec.egress", spec.egress.as_ref(), false);
-    report.finish(Policy {
-        id: PolicyId { kind, namespace, name: metadata.name.as_str().into() },
-        tier: tier.into(),
-        order,
-        subject,
-        governs_ingress,
-        governs_egress,
-        ingress,
-        egress,
-    })
-}
-
-/// One or two DNS labels joined by a dot (the first may be a tier's name of older manifests), or
-/// the `knp.default.` and `ossg.default.` forms that older tools list.
-fn policy_name(name: &str, report: &mut Report) {
-    let generated = ["knp.default.", "ossg.default."].iter().find_map(|p| name.strip_prefix(p));
-    let labels = generated.unwrap_or(name).split('.').collect::<Vec<_>>();
-    let shape = generated.is_some() || labels.len() <= 2;
-    if name.len() > 253 || !shape || !labels.iter().all(|l| is_dns_label(l)) {
-        report.hint(
-            "metadata.name",
-            format!("`{name}` is not one or two DNS labels joined by a dot"),
-            "use lower-case letters, digits and `-`",
-        );
-    }
-}
-
-fn is_dns_label(text: &str) -> bool {
-    let charset = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(charset)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
-/// Fields of the policy language that are refused: some in this kind, some until they are
-/// understood. Ignoring one could allow what the policy denies.
-fn unsupported(kind: PolicyKind, spec: &model::PolicySpec, report: &mut Report) {
-    let namespaced = kind == PolicyKind::NetworkPolicy;
-    if namespaced && spec.namespace_selector.is_some() {
-        report.hint(
-            "spec.namespaceSelector",
-            "a NetworkPolicy applies to its own namespace only",
-            "use a GlobalNetworkPolicy",
-        );
-    }
-    for (field, value) in [
-        ("spec.doNotTrack", spec.do_not_track),
-        ("spec.preDNAT", spec.pre_dnat),
-        ("spec.applyOnForward", spec.apply_on_forward),
-    ] {
-        match value {
-            Some(_) if namespaced => report.add(field, "only a GlobalNetworkPolicy has this field"),
-            Some(true) => report.add(field, "policy of host endpoints is not supported yet"),
-            _ => {}
-        }
-    }
-    let hints = spec.performance_hints.as_deref().unwrap_or_default();
-    for hint in hints.iter().filter(|h| *h != "AssumeNeededOnEveryNode") {
-        report.add("spec.performanceHints", format!("`{hint}` is not a known hint"));
-    }
-}
-
-/// The directions a policy governs: as stated, or both if it has rules for both, egress if only
-/// for egress, else ingress.
-fn types(spec: &model::PolicySpec, report: &mut Report) -> (bool, bool) {
-    let has = |rules: &Option<Vec<model::Rule>>| rules.as_ref().is_some_and(|r| !r.is_empty());
-    let types = spec.types.as_deref().unwrap_or_default();
-    let mut governs = (false, false);
-    for (index, text) in types.iter().enumerate() {
-        let field = format!("spec.types[{index}]");
-        let slot = match text.as_str() {
-            "Ingress" => &mut governs.0,
-            "Egress" => &mut governs.1,
-            other => {
-                report.add(field, format!("`{other}` is neither `Ingress` nor `Egress`"));
-                continue;
-            }
-        };
-        if std::mem::replace(slot, true) {
-            report.add(field, format!("`{text}` is given twice"));
-        }
-    }
-    match (types.is_empty(), has(&spec.ingress), has(&spec.egress)) {
-        (false, ..) => governs,
-        (true, true, true) => (true, true),
-        (true, false, true) => (false, true),
-        (true, _, false) => (true, false),
-    }
-}
-
-/// The endpoints a policy applies to.
-fn subject(namespace: Option<&str>, spec: &model::PolicySpec, report: &mut Report) -> Selector {
-    let mut parts = Vec::new();
-    let selector = policy_selector("spec.selector", spec.selector.as_deref(), report);
-    parts.extend(selector.filter(|s| !s.is_all()));
-    if let Some(namespace) = namespace {
-        parts.extend(report.keep("metadata.namespace", Selector::equals(NAMESPACE, namespace)));
-    }
-    let namespaces =
-        policy_selector("spec.namespaceSelector", spec.namespace_selector.as_deref(), report);
-    parts.extend(namespaces.and_then(|s| in_namespaces("spec.namespaceSelector", &s, report)));
-    let field = "spec.serviceAccountSelector";
-    let accounts = policy_selector(field, spec.service_account_selector.as_deref(), report);
-    parts.extend(accounts.and_then(|s| with_accounts(field, &s, report)));
-    combine("spec.selector", parts, report).unwrap_or_else(Selector::all)
-}
-
-/// A selector of the policy as a whole, where `global()` has no meaning.
-fn policy_selector(field: &str, text: Option<&str>, report: &mut Report) -> Option<Selector> {
-    let selector = selector(field, text, report)?;
-    if selector.uses_global() {
-        report.hint(
-            field,
-            "`global()` may only be a rule's namespaceSelector",
-            "use `!has(projectcalico.org/namespace)` to select what has no namespace",
-        );
-        return None;
-    }
-    Some(selector)
-}
-
-fn selector(field: &str, text: Option<&str>, report: &mut Report) -> Option<Selector> {
-    let text = text?;
-    if text.len() > MAX_TEXT {
-        report.add(field, format!("is longer than {MAX_TEXT} bytes"));
-        return None;
-    }
-    match Selector::parse(text) {
-        Ok(selector) => Some(selector),
-        Err(error) => {
-            let mut problem =
-                FieldError::new(field, format!("bad selector: {error}\n{}", error.render()));
-            problem.hint = error.hint().map(|h| h.to_string());
-            report.0.push(problem);
-            None
-        }
-    }
-}
-
-fn combine(field: &str, parts: Vec<Selector>, report: &mut Report) -> Option<Selector> {
-    report.keep(field, Selector::and(parts))
-}
-
-/// A namespace selector as a selector over an endpoint's labels.
-fn in_namespaces(field: &str, selector: &Selector, report: &mut Report) -> Option<Selector> {
-    let has_namespace = || Node::Has(NAMESPACE.into());
-    let prefixed = selector.map_labels(namespace_label).and_then(|s| {
-        s.rewrite(|leaf| match leaf {
-            Node::All => Some(has_namespace()),
-            Node::Global => Some(Node::Not(Box::new(has_namespace()))),
-            _ => None,
-        })
-    });
-    report.keep(field, prefixed)
-}
-
-/// A service account selector as a selector over an endpoint's labels.
-fn with_accounts(field: &str, selector: &Selector, report: &mut Report) -> Option<Selector> {
-    let prefixed = selector.map_labels(service_account_label).and_then(|s| {
-        s.rewrite(|leaf| matches!(leaf, Node::All).then(|| Node::Has(SERVICE_ACCOUNT.into())))
-    });
-    report.keep(field, prefixed)
-}
 
 /// Reads the rules of one direction of one policy.
-struct RuleReader<'a> {
-    report: &'a mut Report,
-    namespace: Option<&'a SmolStr>,
-    ingress: bool,
+pub(super) struct RuleReader<'a> {
+    pub(super) report: &'a mut Report,
+    /// Namespace of the policy, if it has one.
+    pub(super) namespace: Option<&'a SmolStr>,
+    /// Whether the rules are for traffic to the endpoint.
+    pub(super) ingress: bool,
 }
 
 impl RuleReader<'_> {
-    fn rule(&mut self, field: &str, wire: &model::Rule) -> Rule {
+    pub(super) fn rule(&mut self, field: &str, wire: &model::Rule) -> Rule {
         let protocol = self.protocol(field, "protocol", wire.protocol.as_ref());
         let not_protocol = self.protocol(field, "notProtocol", wire.not_protocol.as_ref());
         let empty = model::EntityRule::default();
         let (source, destination) =
             (wire.source.as_ref().unwrap_or(&empty), wire.destination.as_ref().unwrap_or(&empty));
-        for (name, given) in [("icmp", &wire.icmp), ("notICMP", &wire.not_icmp)] {
-            if given.is_some() {
-                self.report.add(format!("{field}.{name}"), "ICMP criteria are not supported yet");
-            }
-        }
         let mut rule = Rule {
             action: self.action(field, &wire.action),
             ip_version: None,
             protocol,
             not_protocol,
+            icmp: self.icmp(&format!("{field}.icmp"), wire.icmp.as_ref(), protocol),
+            not_icmp: self.icmp(&format!("{field}.notICMP"), wire.not_icmp.as_ref(), protocol),
             source: self.entity(&format!("{field}.source"), source, protocol),
             destination: self.entity(&format!("{field}.destination"), destination, protocol),
             http: wire.http.as_ref().map(|http| self.http(&format!("{field}.http"), wire, http)),
@@ -416,10 +126,6 @@ impl RuleReader<'_> {
         wire: &model::EntityRule,
         protocol: Option<Protocol>,
     ) -> EntityMatch {
-        if wire.services.is_some() {
-            let field = format!("{field}.services");
-            self.report.add(field, "service criteria are not supported yet");
-        }
         EntityMatch {
             peers: self.peers(field, wire),
             nets: self.nets(&format!("{field}.nets"), wire.nets.as_deref(), false),
@@ -430,6 +136,72 @@ impl RuleReader<'_> {
                 wire.not_ports.as_deref(),
                 protocol,
             ),
+            service: self.service(field, wire),
+        }
+    }
+
+    fn icmp(
+        &mut self,
+        field: &str,
+        wire: Option<&model::Icmp>,
+        protocol: Option<Protocol>,
+    ) -> Option<IcmpMatch> {
+        let wire = wire?;
+        if !protocol.is_some_and(|p| [Protocol::ICMP, Protocol::ICMPV6].contains(&p)) {
+            let hint = "add `protocol: ICMP` or `protocol: ICMPv6` to the rule";
+            self.report.hint(field, "ICMP criteria need protocol ICMP or ICMPv6", hint);
+        }
+        let number =
+            |n: Option<i64>, most: u8| n.map(|n| u8::try_from(n).ok().filter(|n| *n <= most));
+        let (kind, code) = (number(wire.type_, 254), number(wire.code, 255));
+        if kind == Some(None) {
+            self.report.add(format!("{field}.type"), "is not a number from 0 to 254");
+        }
+        if code == Some(None) {
+            self.report.add(format!("{field}.code"), "is not a number from 0 to 255");
+        }
+        if kind.is_none() && code.is_some() {
+            self.report.add(format!("{field}.code"), "needs a type");
+        }
+        Some(IcmpMatch { kind: kind??, code: code.flatten() })
+    }
+
+    /// A Service of the destination in egress rules, of the source in ingress rules.
+    fn service(&mut self, entity: &str, wire: &model::EntityRule) -> Option<ServiceRef> {
+        let service = wire.services.as_ref()?;
+        let field = format!("{entity}.services");
+        let source = entity.ends_with(".source");
+        if source != self.ingress {
+            let side =
+                if self.ingress { "the source of ingress" } else { "the destination of egress" };
+            self.report.add(&field, format!("can only be {side} rules"));
+        }
+        if service.name.is_empty() {
+            self.report.add(format!("{field}.name"), "is required");
+        }
+        self.alone(&field, wire, source);
+        let given = service.namespace.as_deref().filter(|n| !n.is_empty()).map(SmolStr::from);
+        let namespace = given.or_else(|| self.namespace.cloned());
+        if namespace.is_none() {
+            self.report.add(format!("{field}.namespace"), "is required in a global policy");
+        }
+        Some(ServiceRef { namespace: namespace?, name: service.name.as_str().into() })
+    }
+
+    /// A Service stands alone: it says everything about the side it is on.
+    fn alone(&mut self, field: &str, wire: &model::EntityRule, source: bool) {
+        let others = [
+            ("selector", wire.selector.is_some()),
+            ("notSelector", wire.not_selector.is_some()),
+            ("nets", wire.nets.is_some()),
+            ("notNets", wire.not_nets.is_some()),
+            ("namespaceSelector", wire.namespace_selector.is_some()),
+            ("serviceAccounts", wire.service_accounts.is_some()),
+            ("ports", wire.ports.is_some() && !source),
+            ("notPorts", wire.not_ports.is_some() && !source),
+        ];
+        for (other, _) in others.iter().filter(|(_, given)| *given) {
+            self.report.add(field, format!("cannot be combined with `{other}`"));
         }
     }
 

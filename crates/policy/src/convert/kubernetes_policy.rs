@@ -1,0 +1,309 @@
+//! `networking.k8s.io/v1` NetworkPolicy and its staged form, converted as Calico converts them:
+//! tier `default`, order 1000, Allow rules only, one rule for each protocol and peer.
+
+use ipnet::IpNet;
+use smol_str::SmolStr;
+use tortie_model::{self as model, FieldError, ObjectMeta};
+use tortie_selector::Selector;
+
+use super::policy::staged_action;
+use super::{Report, in_namespaces, label_selector};
+use crate::labels::{NAMESPACE, ORCHESTRATOR};
+use crate::{
+    Action, EntityMatch, IpVersion, Order, Peers, Policy, PolicyId, PolicyKind, PortMatch,
+    Protocol, Rule, Scope, Stage, StagedAction,
+};
+
+/// Position of all Kubernetes policies in tier `default`.
+const ORDER: f64 = 1000.0;
+
+impl TryFrom<&model::KubernetesNetworkPolicy> for Policy {
+    type Error = Vec<FieldError>;
+
+    fn try_from(policy: &model::KubernetesNetworkPolicy) -> Result<Policy, Vec<FieldError>> {
+        convert(PolicyKind::KubernetesNetworkPolicy, &policy.metadata, &policy.spec)
+    }
+}
+
+impl TryFrom<&model::StagedKubernetesNetworkPolicy> for Policy {
+    type Error = Vec<FieldError>;
+
+    fn try_from(policy: &model::StagedKubernetesNetworkPolicy) -> Result<Policy, Vec<FieldError>> {
+        convert(PolicyKind::StagedKubernetesNetworkPolicy, &policy.metadata, &policy.spec)
+    }
+}
+
+fn convert(
+    kind: PolicyKind,
+    metadata: &ObjectMeta,
+    spec: &model::KubernetesNetworkPolicySpec,
+) -> Result<Policy, Vec<FieldError>> {
+    let mut report = Report::default();
+    let namespace: SmolStr = metadata.namespace.as_deref().unwrap_or("default").into();
+    if !metadata.name.split('.').all(super::is_dns_label) || metadata.name.len() > 253 {
+        report.add("metadata.name", format!("`{}` is not a DNS name", metadata.name));
+    }
+    let staged = staged_action(kind, spec.staged_action.as_deref(), &mut report);
+    if staged == Some(StagedAction::Delete) && !is_bare(spec) {
+        report.add("spec", "a staged deletion has no fields besides `stagedAction`");
+    }
+    let (governs_ingress, governs_egress) = types(kind, spec, &mut report);
+    let mut subject = vec![pods(&mut report)];
+    if let Some(selector) = &spec.pod_selector {
+        subject.push(label_selector::convert("spec.podSelector", selector, &mut report));
+    }
+    subject.extend(report.keep("metadata.namespace", Selector::equals(NAMESPACE, &namespace)));
+    let subject = all_of("spec.podSelector", subject, &mut report);
+    let mut reader = Reader { report: &mut report, namespace: &namespace };
+    let ingress = reader.ingress(spec.ingress.as_deref().unwrap_or_default());
+    let egress = reader.egress(spec.egress.as_deref().unwrap_or_default());
+    report.finish(Policy {
+        id: PolicyId { kind, namespace: Some(namespace), name: metadata.name.as_str().into() },
+        tier: "default".into(),
+        order: Order::new(Some(ORDER)).unwrap_or(Order::LAST),
+        subject,
+        governs_ingress,
+        governs_egress,
+        ingress,
+        egress,
+        stage: Stage::Normal,
+        staged,
+    })
+}
+
+fn is_bare(spec: &model::KubernetesNetworkPolicySpec) -> bool {
+    let bare = model::KubernetesNetworkPolicySpec {
+        staged_action: spec.staged_action.clone(),
+        ..model::KubernetesNetworkPolicySpec::default()
+    };
+    *spec == bare
+}
+
+/// The directions governed: as stated; else ingress, and egress if there are egress rules (for the
+/// staged kind: if the field is present).
+fn types(
+    kind: PolicyKind,
+    spec: &model::KubernetesNetworkPolicySpec,
+    report: &mut Report,
+) -> (bool, bool) {
+    let egress = match kind {
+        PolicyKind::StagedKubernetesNetworkPolicy => spec.egress.is_some(),
+        _ => spec.egress.as_ref().is_some_and(|rules| !rules.is_empty()),
+    };
+    let types = spec.policy_types.as_deref().unwrap_or_default();
+    if types.is_empty() {
+        return (true, egress);
+    }
+    for (index, text) in types.iter().enumerate() {
+        if !["Ingress", "Egress"].contains(&text.as_str()) {
+            let reason = format!("`{text}` is neither `Ingress` nor `Egress`");
+            report.add(format!("spec.policyTypes[{index}]"), reason);
+        }
+    }
+    let has = |name: &str| types.iter().any(|t| t == name);
+    (has("Ingress"), has("Egress"))
+}
+
+/// What all of Kubernetes' policy speaks of: pods, and nothing else.
+pub(super) fn pods(report: &mut Report) -> Selector {
+    report.keep("spec", Selector::equals(ORCHESTRATOR, "k8s")).unwrap_or_else(Selector::all)
+}
+
+/// All of the selectors, those that match everything left out.
+pub(super) fn all_of(field: &str, parts: Vec<Selector>, report: &mut Report) -> Selector {
+    let parts = parts.into_iter().filter(|s| !s.is_all());
+    report.keep(field, Selector::and(parts)).unwrap_or_else(Selector::all)
+}
+
+struct Reader<'a> {
+    report: &'a mut Report,
+    namespace: &'a SmolStr,
+}
+
+impl Reader<'_> {
+    fn ingress(&mut self, wire: &[model::KubernetesIngressRule]) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (index, rule) in wire.iter().enumerate() {
+            let field = format!("spec.ingress[{index}]");
+            let peers = self.peers(&format!("{field}.from"), rule.from.as_deref());
+            let ports = self.ports(&format!("{field}.ports"), rule.ports.as_deref());
+            combine(&peers, &ports, &mut rules, |rule, peer| rule.source = peer);
+        }
+        rules
+    }
+
+    fn egress(&mut self, wire: &[model::KubernetesEgressRule]) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for (index, rule) in wire.iter().enumerate() {
+            let field = format!("spec.egress[{index}]");
+            let peers = self.peers(&format!("{field}.to"), rule.to.as_deref());
+            let ports = self.ports(&format!("{field}.ports"), rule.ports.as_deref());
+            combine(&peers, &ports, &mut rules, |rule, peer| {
+                let ports = std::mem::take(&mut rule.destination.ports);
+                rule.destination = EntityMatch { ports, ..peer };
+            });
+        }
+        rules
+    }
+
+    /// Peers, any of them; an empty list is anyone.
+    fn peers(&mut self, field: &str, wire: Option<&[model::KubernetesPeer]>) -> Vec<EntityMatch> {
+        let wire = wire.unwrap_or_default();
+        if wire.is_empty() {
+            return vec![EntityMatch::default()];
+        }
+        let peers = wire.iter().enumerate();
+        peers.filter_map(|(index, peer)| self.peer(&format!("{field}[{index}]"), peer)).collect()
+    }
+
+    fn peer(&mut self, field: &str, wire: &model::KubernetesPeer) -> Option<EntityMatch> {
+        let by_label = wire.pod_selector.is_some() || wire.namespace_selector.is_some();
+        match &wire.ip_block {
+            Some(_) if by_label => {
+                let reason = "cannot be combined with podSelector or namespaceSelector";
+                self.report.add(format!("{field}.ipBlock"), reason);
+                None
+            }
+            Some(block) => self.ip_block(&format!("{field}.ipBlock"), block),
+            None if by_label => Some(self.labels(field, wire)),
+            None => {
+                let reason = "must have podSelector, namespaceSelector or ipBlock";
+                self.report.add(field, reason);
+                None
+            }
+        }
+    }
+
+    fn labels(&mut self, field: &str, wire: &model::KubernetesPeer) -> EntityMatch {
+        let mut parts = vec![pods(self.report)];
+        let scope = match &wire.namespace_selector {
+            None => {
+                parts.extend(self.report.keep(field, Selector::equals(NAMESPACE, self.namespace)));
+                Scope::Own(self.namespace.clone())
+            }
+            Some(selector) => {
+                let field = format!("{field}.namespaceSelector");
+                let selector = label_selector::convert(&field, selector, self.report);
+                parts.extend(in_namespaces(&field, &selector, self.report));
+                Scope::Selected(selector)
+            }
+        };
+        let mut text = match &scope {
+            Scope::Own(namespace) => format!("namespace `{namespace}`"),
+            Scope::Selected(selector) => format!("namespace matching `{selector}`"),
+        };
+        if let Some(selector) = &wire.pod_selector {
+            let selector =
+                label_selector::convert(&format!("{field}.podSelector"), selector, self.report);
+            if !selector.is_all() {
+                text = format!("labels `{selector}`, {text}");
+            }
+            parts.push(selector);
+        }
+        let included = Some(all_of(field, parts, self.report));
+        let scope = Some(scope);
+        let peers = Peers { included, excluded: None, scope, accounts: None, text };
+        EntityMatch { peers: Some(peers), ..EntityMatch::default() }
+    }
+
+    fn ip_block(&mut self, field: &str, wire: &model::IpBlock) -> Option<EntityMatch> {
+        let block = self.net(&format!("{field}.cidr"), &wire.cidr)?;
+        let mut not_nets = Vec::new();
+        for (index, text) in wire.except.iter().flatten().enumerate() {
+            let field = format!("{field}.except[{index}]");
+            let Some(hole) = self.net(&field, text) else { continue };
+            if !block.contains(&hole) || block == hole {
+                self.report.add(field, format!("`{text}` is not a part of `{}`", wire.cidr));
+            }
+            not_nets.push(hole);
+        }
+        Some(EntityMatch { nets: vec![block], not_nets, ..EntityMatch::default() })
+    }
+
+    fn net(&mut self, field: &str, text: &str) -> Option<IpNet> {
+        let net = text.parse::<IpNet>().map(|net| net.trunc());
+        self.report.keep(field, net.map_err(|_| format!("`{text}` is not a CIDR")))
+    }
+
+    /// Ports by protocol; one entry without criteria if all are meant.
+    fn ports(&mut self, field: &str, wire: Option<&[model::KubernetesPort]>) -> Vec<Ports> {
+        let wire = wire.unwrap_or_default();
+        if wire.is_empty() {
+            return vec![Ports { protocol: None, ports: Vec::new() }];
+        }
+        let mut result: Vec<Ports> = Vec::new();
+        for (index, port) in wire.iter().enumerate() {
+            let field = format!("{field}[{index}]");
+            let Some((protocol, port)) = self.port(&field, port) else { continue };
+            let known = result.iter_mut().find(|p| p.protocol == Some(protocol));
+            match (known, port) {
+                // A whole protocol absorbs its ports.
+                (Some(entry), None) => entry.ports.clear(),
+                (Some(entry), Some(_)) if entry.ports.is_empty() => {}
+                (Some(entry), Some(port)) => entry.ports.push(port),
+                (None, port) => {
+                    let ports = port.into_iter().collect();
+                    result.push(Ports { protocol: Some(protocol), ports });
+                }
+            }
+        }
+        result
+    }
+
+    fn port(
+        &mut self,
+        field: &str,
+        wire: &model::KubernetesPort,
+    ) -> Option<(Protocol, Option<PortMatch>)> {
+        let text = wire.protocol.as_deref().unwrap_or("TCP");
+        let protocol = Protocol::parse(text).filter(|p| p.has_ports());
+        let reason = format!("`{text}` is none of `TCP`, `UDP` and `SCTP`");
+        let protocol = self.report.keep(&format!("{field}.protocol"), protocol.ok_or(reason))?;
+        let Some(port) = &wire.port else {
+            if wire.end_port.is_some() {
+                self.report.add(format!("{field}.endPort"), "needs a port to start at");
+            }
+            return Some((protocol, None));
+        };
+        let port = self.report.keep(&format!("{field}.port"), PortMatch::from_wire(port))?;
+        match (port, wire.end_port) {
+            (port, None) => Some((protocol, Some(port))),
+            (PortMatch::Named(name), Some(_)) => {
+                let reason = format!("port `{name}` is a name, which cannot start a range");
+                self.report.add(format!("{field}.endPort"), reason);
+                None
+            }
+            (PortMatch::Range(first, _), Some(last)) => {
+                let last = u16::try_from(last).ok().filter(|last| *last >= first);
+                let reason = format!("is not a port from {first} to 65535");
+                let last = self.report.keep(&format!("{field}.endPort"), last.ok_or(reason))?;
+                Some((protocol, Some(PortMatch::Range(first, last))))
+            }
+        }
+    }
+}
+
+/// Ports of one protocol; no protocol is any, no ports are all.
+struct Ports {
+    protocol: Option<Protocol>,
+    ports: Vec<PortMatch>,
+}
+
+/// One Allow rule for each pair of peer and protocol.
+fn combine(
+    peers: &[EntityMatch],
+    ports: &[Ports],
+    rules: &mut Vec<Rule>,
+    place: impl Fn(&mut Rule, EntityMatch),
+) {
+    for ports in ports {
+        for peer in peers {
+            let mut rule = Rule::any(Action::Allow);
+            rule.protocol = ports.protocol;
+            rule.destination.ports.clone_from(&ports.ports);
+            rule.ip_version = peer.nets.first().map(|net| IpVersion::of(net.addr()));
+            place(&mut rule, peer.clone());
+            rules.push(rule);
+        }
+    }
+}

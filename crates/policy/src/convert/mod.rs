@@ -1,0 +1,110 @@
+//! From the wire to the domain types. What converts is exactly what can be enforced, so admission,
+//! `tortie validate` and every engine refuse the same things with the same words (house rule 11).
+//!
+//! The rules are those of Calico's validator and of its API's CEL rules.
+
+mod cluster_policy;
+mod kubernetes_policy;
+mod label_selector;
+mod policy;
+mod rule;
+mod sets;
+
+pub(crate) use policy::BUILT_IN_TIERS;
+pub(crate) use sets::{felix, host_endpoint, network_set, workload_endpoint};
+
+use tortie_model::FieldError;
+use tortie_selector::{Node, Selector};
+
+use crate::labels::{NAMESPACE, SERVICE_ACCOUNT, namespace_label, service_account_label};
+
+/// Longest selector, path or other text the API accepts, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// Collects the errors of one resource.
+#[derive(Default)]
+pub(super) struct Report(Vec<FieldError>);
+
+impl Report {
+    pub(super) fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
+        self.0.push(FieldError::new(field, reason));
+    }
+
+    pub(super) fn hint(&mut self, field: impl Into<String>, reason: impl Into<String>, hint: &str) {
+        self.0.push(FieldError::new(field, reason).hint(hint));
+    }
+
+    /// The value, or nothing and an entry in the report.
+    pub(super) fn keep<T, E: ToString>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|e| self.add(field, e.to_string())).ok()
+    }
+
+    pub(super) fn too_many(&mut self, field: &str, count: usize, most: usize) {
+        if count > most {
+            self.add(field, format!("has {count} entries, more than {most}"));
+        }
+    }
+
+    pub(super) fn finish<T>(self, value: T) -> Result<T, Vec<FieldError>> {
+        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+}
+
+pub(super) fn is_dns_label(text: &str) -> bool {
+    let charset = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(charset)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+pub(super) fn selector(field: &str, text: Option<&str>, report: &mut Report) -> Option<Selector> {
+    let text = text?;
+    if text.len() > MAX_TEXT {
+        report.add(field, format!("is longer than {MAX_TEXT} bytes"));
+        return None;
+    }
+    match Selector::parse(text) {
+        Ok(selector) => Some(selector),
+        Err(error) => {
+            let mut problem =
+                FieldError::new(field, format!("bad selector: {error}\n{}", error.render()));
+            problem.hint = error.hint().map(|h| h.to_string());
+            report.0.push(problem);
+            None
+        }
+    }
+}
+
+pub(super) fn combine(field: &str, parts: Vec<Selector>, report: &mut Report) -> Option<Selector> {
+    report.keep(field, Selector::and(parts))
+}
+
+/// A namespace selector as a selector over an endpoint's labels.
+pub(super) fn in_namespaces(
+    field: &str,
+    selector: &Selector,
+    report: &mut Report,
+) -> Option<Selector> {
+    let has_namespace = || Node::Has(NAMESPACE.into());
+    let prefixed = selector.map_labels(namespace_label).and_then(|s| {
+        s.rewrite(|leaf| match leaf {
+            Node::All => Some(has_namespace()),
+            Node::Global => Some(Node::Not(Box::new(has_namespace()))),
+            _ => None,
+        })
+    });
+    report.keep(field, prefixed)
+}
+
+/// A service account selector as a selector over an endpoint's labels.
+pub(super) fn with_accounts(
+    field: &str,
+    selector: &Selector,
+    report: &mut Report,
+) -> Option<Selector> {
+    let prefixed = selector.map_labels(service_account_label).and_then(|s| {
+        s.rewrite(|leaf| matches!(leaf, Node::All).then(|| Node::Has(SERVICE_ACCOUNT.into())))
+    });
+    report.keep(field, prefixed)
+}

@@ -1,0 +1,330 @@
+//! Policies, tiers and profiles of `projectcalico.org/v3`.
+
+use smol_str::SmolStr;
+use tortie_model::{self as model, FieldError, ObjectMeta};
+use tortie_selector::Selector;
+
+use super::rule::RuleReader;
+use super::{Report, combine, in_namespaces, is_dns_label, selector, with_accounts};
+use crate::labels::NAMESPACE;
+use crate::{
+    DefaultAction, Labels, Order, Policy, PolicyId, PolicyKind, Profile, Rule, Stage, StagedAction,
+    Tier,
+};
+
+/// Most rules of one direction.
+const MAX_RULES: usize = 1024;
+
+/// Tiers that exist without being defined, with their fixed order and default action.
+pub(crate) const BUILT_IN_TIERS: [(&str, f64, DefaultAction); 3] = [
+    ("kube-admin", 1_000.0, DefaultAction::Pass),
+    ("default", 1_000_000.0, DefaultAction::Deny),
+    ("kube-baseline", 10_000_000.0, DefaultAction::Pass),
+];
+
+impl TryFrom<&model::Tier> for Tier {
+    type Error = Vec<FieldError>;
+
+    fn try_from(tier: &model::Tier) -> Result<Tier, Vec<FieldError>> {
+        let mut report = Report::default();
+        let name = &tier.metadata.name;
+        if !is_dns_label(name) {
+            report
+                .add("metadata.name", format!("`{name}` is not one DNS label of at most 63 bytes"));
+        }
+        let order = tier.spec.order.unwrap_or(1_000_000.0);
+        let default_action = default_action(tier.spec.default_action.as_deref(), &mut report);
+        if let Some((_, fixed, action)) = BUILT_IN_TIERS.iter().find(|(n, ..)| n == name)
+            && (order != *fixed || default_action != *action)
+        {
+            let reason =
+                format!("tier `{name}` is built in: order {fixed} and {action:?} are fixed");
+            report.add("spec", reason);
+        }
+        let order = report.keep("spec.order", Order::new(Some(order))).unwrap_or(Order::LAST);
+        report.finish(Tier { name: name.into(), order, default_action, defined: true })
+    }
+}
+
+fn default_action(text: Option<&str>, report: &mut Report) -> DefaultAction {
+    match text {
+        None | Some("Deny") => DefaultAction::Deny,
+        Some("Pass") => DefaultAction::Pass,
+        Some(other) => {
+            report.add("spec.defaultAction", format!("`{other}` is neither `Deny` nor `Pass`"));
+            DefaultAction::Deny
+        }
+    }
+}
+
+/// Conversion of the kinds that share [`model::PolicySpec`].
+macro_rules! policies {
+    ($($kind:ident,)*) => {
+        $(impl TryFrom<&model::$kind> for Policy {
+            type Error = Vec<FieldError>;
+
+            fn try_from(policy: &model::$kind) -> Result<Policy, Vec<FieldError>> {
+                convert(PolicyKind::$kind, &policy.metadata, &policy.spec)
+            }
+        })*
+    };
+}
+
+policies! {
+    GlobalNetworkPolicy,
+    NetworkPolicy,
+    StagedGlobalNetworkPolicy,
+    StagedNetworkPolicy,
+}
+
+fn convert(
+    kind: PolicyKind,
+    metadata: &ObjectMeta,
+    spec: &model::PolicySpec,
+) -> Result<Policy, Vec<FieldError>> {
+    let mut report = Report::default();
+    policy_name(&metadata.name, &mut report);
+    let namespace = match kind.enforced() {
+        PolicyKind::NetworkPolicy => metadata.namespace.as_deref().map(SmolStr::from),
+        _ => None,
+    };
+    let tier = spec.tier.as_deref().filter(|t| !t.is_empty()).unwrap_or("default");
+    if !is_dns_label(tier) {
+        report.add("spec.tier", format!("`{tier}` is not one DNS label of at most 63 bytes"));
+    }
+    if namespace.is_some() {
+        global_only(spec, &mut report);
+    }
+    hints(spec, &mut report);
+    let staged = staged_action(kind, spec.staged_action.as_deref(), &mut report);
+    if staged == Some(StagedAction::Delete) {
+        nothing_but_tier(spec, &mut report);
+    }
+    let (governs_ingress, governs_egress) = types(spec, &mut report);
+    let order = report.keep("spec.order", Order::new(spec.order)).unwrap_or(Order::LAST);
+    let subject = subject(namespace.as_deref(), spec, &mut report);
+    let stage = stage(spec, governs_egress, &mut report);
+    let scope = namespace.as_ref();
+    let ingress = rules("spec.ingress", spec.ingress.as_deref(), true, scope, &mut report);
+    let egress = rules("spec.egress", spec.egress.as_deref(), false, scope, &mut report);
+    report.finish(Policy {
+        id: PolicyId { kind, namespace, name: metadata.name.as_str().into() },
+        tier: tier.into(),
+        order,
+        subject,
+        governs_ingress,
+        governs_egress,
+        ingress,
+        egress,
+        stage,
+        staged,
+    })
+}
+
+fn rules(
+    field: &str,
+    wire: Option<&[model::Rule]>,
+    ingress: bool,
+    namespace: Option<&SmolStr>,
+    report: &mut Report,
+) -> Vec<Rule> {
+    let wire = wire.unwrap_or_default();
+    report.too_many(field, wire.len(), MAX_RULES);
+    let mut reader = RuleReader { report, namespace, ingress };
+    let rules = wire.iter().enumerate();
+    rules.map(|(index, rule)| reader.rule(&format!("{field}[{index}]"), rule)).collect()
+}
+
+impl TryFrom<&model::Profile> for Profile {
+    type Error = Vec<FieldError>;
+
+    fn try_from(profile: &model::Profile) -> Result<Profile, Vec<FieldError>> {
+        let mut report = Report::default();
+        let spec = &profile.spec;
+        let ingress = rules("spec.ingress", spec.ingress.as_deref(), true, None, &mut report);
+        let egress = rules("spec.egress", spec.egress.as_deref(), false, None, &mut report);
+        let name = profile.metadata.name.as_str();
+        if ["kns.", "ksa."].iter().any(|prefix| name.starts_with(prefix)) {
+            let reason = format!("`{name}` is the name of a generated profile");
+            report.hint(
+                "metadata.name",
+                reason,
+                "describe the Namespace or ServiceAccount instead",
+            );
+        }
+        let labels = spec.labels_to_apply.iter();
+        let labels: Labels = labels.map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect();
+        report.finish(Profile { name: name.into(), labels, ingress, egress })
+    }
+}
+
+/// One or two DNS labels joined by a dot (the first may be a tier's name of older manifests), or
+/// the `knp.default.` and `ossg.default.` forms that older tools list.
+fn policy_name(name: &str, report: &mut Report) {
+    let generated = ["knp.default.", "ossg.default."].iter().find_map(|p| name.strip_prefix(p));
+    let labels = generated.unwrap_or(name).split('.').collect::<Vec<_>>();
+    let shape = generated.is_some() || labels.len() <= 2;
+    if name.len() > 253 || !shape || !labels.iter().all(|l| is_dns_label(l)) {
+        report.hint(
+            "metadata.name",
+            format!("`{name}` is not one or two DNS labels joined by a dot"),
+            "use lower-case letters, digits and `-`",
+        );
+    }
+}
+
+/// What staging means; nothing for an enforced kind.
+pub(super) fn staged_action(
+    kind: PolicyKind,
+    text: Option<&str>,
+    report: &mut Report,
+) -> Option<StagedAction> {
+    const FIELD: &str = "spec.stagedAction";
+    if !kind.is_staged() {
+        if text.is_some() {
+            report.add(FIELD, "only a staged policy has this field");
+        }
+        return None;
+    }
+    Some(match text {
+        None | Some("" | "Set") => StagedAction::Set,
+        Some("Delete") => StagedAction::Delete,
+        Some("Learn") => StagedAction::Learn,
+        Some("Ignore") => StagedAction::Ignore,
+        Some(other) => {
+            let reason = format!("`{other}` is none of `Set`, `Delete`, `Learn` and `Ignore`");
+            report.add(FIELD, reason);
+            StagedAction::Ignore
+        }
+    })
+}
+
+/// A staged deletion says nothing but which policy it is about.
+fn nothing_but_tier(spec: &model::PolicySpec, report: &mut Report) {
+    let bare = model::PolicySpec {
+        tier: spec.tier.clone(),
+        staged_action: spec.staged_action.clone(),
+        ..model::PolicySpec::default()
+    };
+    if *spec != bare {
+        report.hint(
+            "spec",
+            "a staged deletion has no fields besides `tier` and `stagedAction`",
+            "remove the other fields, or stage `Set`",
+        );
+    }
+}
+
+/// Fields that a policy of one namespace may not have.
+fn global_only(spec: &model::PolicySpec, report: &mut Report) {
+    if spec.namespace_selector.is_some() {
+        report.hint(
+            "spec.namespaceSelector",
+            "a NetworkPolicy applies to its own namespace only",
+            "use a GlobalNetworkPolicy",
+        );
+    }
+    for (field, value) in [
+        ("spec.doNotTrack", spec.do_not_track),
+        ("spec.preDNAT", spec.pre_dnat),
+        ("spec.applyOnForward", spec.apply_on_forward),
+    ] {
+        if value.is_some() {
+            report.add(field, "only a GlobalNetworkPolicy has this field");
+        }
+    }
+}
+
+fn hints(spec: &model::PolicySpec, report: &mut Report) {
+    let hints = spec.performance_hints.as_deref().unwrap_or_default();
+    for (index, hint) in hints.iter().enumerate() {
+        let field = format!("spec.performanceHints[{index}]");
+        if hint != "AssumeNeededOnEveryNode" {
+            report.add(field, format!("`{hint}` is not a known hint"));
+        } else if hints.iter().take(index).any(|earlier| earlier == hint) {
+            report.add(field, format!("`{hint}` is given twice"));
+        }
+    }
+}
+
+/// Where a policy of host endpoints is asked.
+fn stage(spec: &model::PolicySpec, governs_egress: bool, report: &mut Report) -> Stage {
+    let is = |flag: Option<bool>| flag == Some(true);
+    let (pre_dnat, untracked) = (is(spec.pre_dnat), is(spec.do_not_track));
+    if pre_dnat && untracked {
+        report.add("spec.preDNAT", "cannot be combined with `doNotTrack`");
+    }
+    if pre_dnat && (governs_egress || spec.egress.as_ref().is_some_and(|r| !r.is_empty())) {
+        report.add("spec.preDNAT", "there is no egress before destination NAT");
+    }
+    if (pre_dnat || untracked) && !is(spec.apply_on_forward) {
+        let field = if pre_dnat { "`preDNAT`" } else { "`doNotTrack`" };
+        let reason = format!("must be true with {field}");
+        report.hint("spec.applyOnForward", reason, "add `applyOnForward: true`");
+    }
+    match (untracked, pre_dnat, is(spec.apply_on_forward)) {
+        (true, ..) => Stage::Untracked,
+        (_, true, _) => Stage::PreDnat,
+        (.., true) => Stage::NormalAndForward,
+        _ => Stage::Normal,
+    }
+}
+
+/// The directions a policy governs: as stated, or both if it has rules for both, egress if only
+/// for egress, else ingress.
+fn types(spec: &model::PolicySpec, report: &mut Report) -> (bool, bool) {
+    let has = |rules: &Option<Vec<model::Rule>>| rules.as_ref().is_some_and(|r| !r.is_empty());
+    let types = spec.types.as_deref().unwrap_or_default();
+    let mut governs = (false, false);
+    for (index, text) in types.iter().enumerate() {
+        let field = format!("spec.types[{index}]");
+        let slot = match text.as_str() {
+            "Ingress" => &mut governs.0,
+            "Egress" => &mut governs.1,
+            other => {
+                report.add(field, format!("`{other}` is neither `Ingress` nor `Egress`"));
+                continue;
+            }
+        };
+        if std::mem::replace(slot, true) {
+            report.add(field, format!("`{text}` is given twice"));
+        }
+    }
+    match (types.is_empty(), has(&spec.ingress), has(&spec.egress)) {
+        (false, ..) => governs,
+        (true, true, true) => (true, true),
+        (true, false, true) => (false, true),
+        (true, _, false) => (true, false),
+    }
+}
+
+/// The endpoints a policy applies to.
+fn subject(namespace: Option<&str>, spec: &model::PolicySpec, report: &mut Report) -> Selector {
+    let mut parts = Vec::new();
+    let selector = policy_selector("spec.selector", spec.selector.as_deref(), report);
+    parts.extend(selector.filter(|s| !s.is_all()));
+    if let Some(namespace) = namespace {
+        parts.extend(report.keep("metadata.namespace", Selector::equals(NAMESPACE, namespace)));
+    }
+    let namespaces =
+        policy_selector("spec.namespaceSelector", spec.namespace_selector.as_deref(), report);
+    parts.extend(namespaces.and_then(|s| in_namespaces("spec.namespaceSelector", &s, report)));
+    let field = "spec.serviceAccountSelector";
+    let accounts = policy_selector(field, spec.service_account_selector.as_deref(), report);
+    parts.extend(accounts.and_then(|s| with_accounts(field, &s, report)));
+    combine("spec.selector", parts, report).unwrap_or_else(Selector::all)
+}
+
+/// A selector of the policy as a whole, where `global()` has no meaning.
+fn policy_selector(field: &str, text: Option<&str>, report: &mut Report) -> Option<Selector> {
+    let selector = selector(field, text, report)?;
+    if selector.uses_global() {
+        report.hint(
+            field,
+            "`global()` may only be a rule's namespaceSelector",
+            "use `!has(projectcalico.org/namespace)` to select what has no namespace",
+        );
+        return None;
+    }
+    Some(selector)
+}

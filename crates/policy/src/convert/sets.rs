@@ -1,0 +1,257 @@
+//! Network sets, host endpoints, workload endpoints and host settings.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use smol_str::{SmolStr, format_smolstr};
+use tortie_model::{self as model, FieldError, IntOrString};
+
+use super::Report;
+use crate::labels::{self, NAMESPACE, ORCHESTRATOR, SERVICE_ACCOUNT};
+use crate::{
+    Account, Endpoint, EndpointId, EndpointToHost, Failsafe, HostEndpoint, HostSettings, Interface,
+    Labels, NamedPort, NetworkSet, PortMatch, Protocol,
+};
+
+/// A network set, without inherited labels.
+pub(crate) fn network_set(
+    metadata: &model::ObjectMeta,
+    namespaced: bool,
+    spec: &model::NetworkSetSpec,
+) -> Result<NetworkSet, Vec<FieldError>> {
+    let mut report = Report::default();
+    let namespace: Option<SmolStr> =
+        namespaced.then(|| metadata.namespace.as_deref().unwrap_or("default").into());
+    let mut labels = labels::from_wire(&metadata.labels, &mut report.0);
+    if let Some(namespace) = &namespace {
+        labels.insert(NAMESPACE.into(), namespace.clone());
+    }
+    let mut nets = Vec::new();
+    for (index, text) in spec.nets.iter().enumerate() {
+        nets.extend(report.keep(&format!("spec.nets[{index}]"), net_or_address(text)));
+    }
+    report.finish(NetworkSet { namespace, name: metadata.name.as_str().into(), labels, nets })
+}
+
+/// A CIDR or an address; bits beyond the prefix do not count.
+fn net_or_address(text: &str) -> Result<IpNet, String> {
+    let net = text.parse::<IpNet>().map(|net| net.trunc());
+    net.or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| format!("`{text}` is neither a CIDR nor an address"))
+}
+
+fn addresses(field: &str, wire: &[String], report: &mut Report) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for (index, text) in wire.iter().enumerate() {
+        let address = text.parse::<IpAddr>().map_err(|_| format!("`{text}` is not an address"));
+        addresses.extend(report.keep(&format!("{field}[{index}]"), address));
+    }
+    addresses
+}
+
+/// A host endpoint, without inherited labels.
+pub(crate) fn host_endpoint(wire: &model::HostEndpoint) -> Result<HostEndpoint, Vec<FieldError>> {
+    let mut report = Report::default();
+    let spec = &wire.spec;
+    if spec.node.is_empty() {
+        report.add("spec.node", "is required");
+    }
+    let interface = interface(&spec.interface_name, &mut report);
+    if interface == Interface::ByAddress && spec.expected_ips.is_empty() {
+        report.add("spec", "must have `interfaceName` or `expectedIPs`");
+    }
+    let labels = labels::from_wire(&wire.metadata.labels, &mut report.0);
+    let addresses = addresses("spec.expectedIPs", &spec.expected_ips, &mut report);
+    let mut ports = Vec::new();
+    for (index, port) in spec.ports.iter().enumerate() {
+        let field = format!("spec.ports[{index}]");
+        let named = named_port(&field, &port.name, port.protocol.as_ref(), port.port, &mut report);
+        ports.extend(named);
+    }
+    report.finish(HostEndpoint {
+        name: wire.metadata.name.as_str().into(),
+        node: spec.node.as_str().into(),
+        interface,
+        addresses,
+        labels,
+        ports,
+        profiles: spec.profiles.iter().map(SmolStr::from).collect(),
+    })
+}
+
+fn interface(name: &str, report: &mut Report) -> Interface {
+    let charset = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    match name {
+        "" => Interface::ByAddress,
+        "*" => Interface::All,
+        name => {
+            if name.len() > 15 || !name.bytes().all(charset) {
+                let reason = format!("`{name}` is neither `*` nor an interface of 1 to 15 letters");
+                report.add("spec.interfaceName", reason);
+            }
+            Interface::Named(name.into())
+        }
+    }
+}
+
+fn named_port(
+    field: &str,
+    name: &str,
+    protocol: Option<&IntOrString>,
+    number: i64,
+    report: &mut Report,
+) -> Option<NamedPort> {
+    let port_name = match PortMatch::from_wire(&IntOrString::Text(name.to_owned())) {
+        Ok(PortMatch::Named(name)) => Some(name),
+        _ => {
+            report.add(format!("{field}.name"), format!("`{name}` is not a port name"));
+            None
+        }
+    };
+    let protocol = protocol.and_then(Protocol::from_wire).filter(|p| p.has_ports());
+    if protocol.is_none() {
+        report.add(format!("{field}.protocol"), "must be TCP, UDP or SCTP");
+    }
+    let port = u16::try_from(number).ok().filter(|p| *p > 0);
+    if port.is_none() {
+        let reason = format!("`{number}` is not a port between 1 and 65535");
+        report.add(format!("{field}.port"), reason);
+    }
+    Some(NamedPort { name: port_name?, protocol: protocol?, port: port? })
+}
+
+/// A workload endpoint, without inherited labels.
+pub(crate) fn workload_endpoint(
+    wire: &model::WorkloadEndpoint,
+) -> Result<Endpoint, Vec<FieldError>> {
+    let mut report = Report::default();
+    let spec = &wire.spec;
+    let namespace: SmolStr = wire.metadata.namespace.as_deref().unwrap_or("default").into();
+    let mut addresses = Vec::new();
+    for (index, text) in spec.ip_networks.iter().enumerate() {
+        let net = text.parse::<IpNet>().ok().filter(|net| net.prefix_len() == net.max_prefix_len());
+        let reason = format!("`{text}` is not one address as a CIDR (/32 or /128)");
+        let net = report.keep(&format!("spec.ipNetworks[{index}]"), net.ok_or(reason));
+        addresses.extend(net.map(|net| net.addr()));
+    }
+    nats(spec, &addresses, &mut report);
+    gateways(spec, &mut report);
+    let mut ports = Vec::new();
+    for (index, port) in spec.ports.iter().enumerate() {
+        let field = format!("spec.ports[{index}]");
+        if port.name.is_empty() && port.host_port.is_some_and(|p| p > 0) {
+            continue;
+        }
+        let named = named_port(&field, &port.name, port.protocol.as_ref(), port.port, &mut report);
+        ports.extend(named);
+    }
+    let labels = workload_labels(wire, &namespace, &mut report);
+    let account: SmolStr = spec.service_account_name.as_str().into();
+    let mut profiles: Vec<SmolStr> = spec.profiles.iter().map(SmolStr::from).collect();
+    if profiles.is_empty() && spec.orchestrator == "k8s" {
+        profiles.push(format_smolstr!("kns.{namespace}"));
+    }
+    report.finish(Endpoint {
+        id: EndpointId { namespace: namespace.clone(), name: wire.metadata.name.as_str().into() },
+        node: Some(spec.node.as_str()).filter(|n| !n.is_empty()).map(SmolStr::from),
+        addresses,
+        account: Account { namespace, name: account },
+        labels,
+        ports,
+        profiles,
+        application_enforced: false,
+    })
+}
+
+fn workload_labels(wire: &model::WorkloadEndpoint, namespace: &str, report: &mut Report) -> Labels {
+    let spec = &wire.spec;
+    let generated = [
+        (NAMESPACE, namespace),
+        (ORCHESTRATOR, spec.orchestrator.as_str()),
+        (SERVICE_ACCOUNT, spec.service_account_name.as_str()),
+    ];
+    let own = wire.metadata.labels.iter();
+    let own = own.filter(|(k, v)| !generated.contains(&(k.as_str(), v.as_str())));
+    let mut labels = labels::from_wire(own, &mut report.0);
+    let generated = generated.iter().filter(|(_, value)| !value.is_empty());
+    labels.extend(generated.map(|(key, value)| ((*key).into(), (*value).into())));
+    labels
+}
+
+fn nats(spec: &model::WorkloadEndpointSpec, addresses: &[IpAddr], report: &mut Report) {
+    for (index, nat) in spec.ip_nats.iter().enumerate() {
+        let field = format!("spec.ipNATs[{index}]");
+        let internal = nat.internal_ip.parse::<IpAddr>().ok();
+        if !internal.is_some_and(|ip| addresses.contains(&ip)) {
+            let reason = format!("`{}` is not an address of the workload", nat.internal_ip);
+            report.add(format!("{field}.internalIP"), reason);
+        }
+        if nat.external_ip.parse::<IpAddr>().is_err() {
+            let reason = format!("`{}` is not an address", nat.external_ip);
+            report.add(format!("{field}.externalIP"), reason);
+        }
+    }
+}
+
+fn gateways(spec: &model::WorkloadEndpointSpec, report: &mut Report) {
+    let gateways =
+        [("ipv4Gateway", &spec.ipv4_gateway, true), ("ipv6Gateway", &spec.ipv6_gateway, false)];
+    for (field, text, v4) in gateways.into_iter().filter(|(_, text, _)| !text.is_empty()) {
+        if !text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() == v4) {
+            let family = if v4 { "IPv4" } else { "IPv6" };
+            report.add(format!("spec.{field}"), format!("`{text}` is not an {family} address"));
+        }
+    }
+}
+
+/// Host settings of a FelixConfiguration, over those given.
+pub(crate) fn felix(
+    wire: &model::FelixConfiguration,
+    mut settings: HostSettings,
+) -> Result<HostSettings, Vec<FieldError>> {
+    let mut report = Report::default();
+    let spec = &wire.spec;
+    match spec.default_endpoint_to_host_action.as_deref() {
+        None | Some("") => {}
+        Some(text) if text.eq_ignore_ascii_case("drop") => {
+            settings.endpoint_to_host = EndpointToHost::Drop;
+        }
+        Some(text) if text.eq_ignore_ascii_case("return") => {
+            settings.endpoint_to_host = EndpointToHost::Return;
+        }
+        Some(text) if text.eq_ignore_ascii_case("accept") => {
+            settings.endpoint_to_host = EndpointToHost::Accept;
+        }
+        Some(other) => report.add(
+            "spec.defaultEndpointToHostAction",
+            format!("`{other}` is none of `Drop`, `Return` and `Accept`"),
+        ),
+    }
+    if let Some(ports) = &spec.failsafe_inbound_host_ports {
+        settings.failsafe_inbound = failsafes("spec.failsafeInboundHostPorts", ports, &mut report);
+    }
+    if let Some(ports) = &spec.failsafe_outbound_host_ports {
+        settings.failsafe_outbound =
+            failsafes("spec.failsafeOutboundHostPorts", ports, &mut report);
+    }
+    report.finish(settings)
+}
+
+fn failsafes(field: &str, wire: &[model::ProtoPort], report: &mut Report) -> Vec<Failsafe> {
+    let mut failsafes = Vec::new();
+    for (index, entry) in wire.iter().enumerate() {
+        let field = format!("{field}[{index}]");
+        let protocol = entry.protocol.as_ref().map_or(Some(Protocol::TCP), Protocol::from_wire);
+        let protocol = protocol.filter(|p| p.has_ports()).ok_or("must be TCP, UDP or SCTP");
+        let port = u16::try_from(entry.port).ok().filter(|p| *p > 0);
+        let port = port.ok_or_else(|| format!("`{}` is not a port", entry.port));
+        let net = entry.net.as_deref().map(net_or_address).transpose();
+        let protocol = report.keep(&format!("{field}.protocol"), protocol);
+        let port = report.keep(&format!("{field}.port"), port);
+        let net = report.keep(&format!("{field}.net"), net);
+        if let (Some(protocol), Some(port), Some(net)) = (protocol, port, net) {
+            failsafes.push(Failsafe { protocol, port, net });
+        }
+    }
+    failsafes
+}
