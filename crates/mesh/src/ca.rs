@@ -229,10 +229,10 @@ impl Authority {
     /// If the directory or the file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), CaError> {
         let path = dir.join(AUTHORITY_FILE);
-        let failed = |source| CaError::File { path: path.clone(), source };
         let contents = format!("{}{}", self.root_pem, self.issuer.key().serialize_pem());
-        files::private_dir(dir).map_err(failed)?;
-        files::replace_private(&path.with_extension("new"), &path, &contents).map_err(failed)
+        files::private_dir(dir).map_err(|source| CaError::File { path: dir.to_owned(), source })?;
+        files::replace_private(&path, &contents)
+            .map_err(|(path, source)| CaError::File { path, source })
     }
 
     /// Reads back what [`Authority::save`] stored in `dir`.

@@ -53,32 +53,20 @@ pub fn root(root_pem: &str) -> Value {
 
 /// Publishes a certificate, its key and its root in `dir`, for an Envoy that runs or will run.
 ///
-/// `dir` is made if needed, for its owner only, and so are the files. Each file is written beside
-/// `dir`, on the same file system, and renamed into it. The root goes first: a certificate must
-/// never be presented before peers that share this directory can check it.
+/// `dir` is made if needed, for its owner only, and so are the files, each renamed into place. The
+/// root goes first: a certificate must never be presented before those who share this directory
+/// can check it.
 ///
 /// # Errors
-/// If `dir` has no parent or a file cannot be written; what was published before then stays whole.
+/// If `dir` or a file cannot be written; what was published before then stays whole.
 pub fn publish(dir: &Path, issued: &WorkloadCertificate) -> Result<(), PublishError> {
-    let failed = |source| PublishError { path: dir.to_owned(), source };
-    files::private_dir(dir).map_err(failed)?;
-    for (name, contents) in
-        [(ROOT_FILE, root(&issued.root_pem)), (CERTIFICATE_FILE, certificate(issued))]
-    {
-        let path = dir.join(name);
-        let staged = staging_path(dir, name).map_err(failed)?;
-        files::replace_private(&staged, &path, &contents.to_string())
-            .map_err(|source| PublishError { path, source })?;
-    }
-    Ok(())
-}
-
-/// A place beside the watched directory, named after it so that neighbours do not collide.
-fn staging_path(dir: &Path, name: &str) -> io::Result<PathBuf> {
-    let (Some(parent), Some(own)) = (dir.parent(), dir.file_name()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "needs a parent directory"));
+    files::private_dir(dir).map_err(|source| PublishError { path: dir.to_owned(), source })?;
+    let write = |name: &str, contents: &Value| {
+        files::replace_private(&dir.join(name), &contents.to_string())
+            .map_err(|(path, source)| PublishError { path, source })
     };
-    Ok(parent.join(format!(".{}.{name}.new", own.to_string_lossy())))
+    write(ROOT_FILE, &root(&issued.root_pem))?;
+    write(CERTIFICATE_FILE, &certificate(issued))
 }
 
 fn response(name: &str, kind: &str, secret: &Value) -> Value {
