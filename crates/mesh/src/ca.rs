@@ -53,8 +53,8 @@ pub enum CaError {
         /// The time of issue.
         now: OffsetDateTime,
     },
-    /// A lifetime that is zero or negative.
-    #[error("lifetime {0}: must be longer than nothing")]
+    /// A lifetime that is zero, negative, or beyond the calendar.
+    #[error("lifetime {0}: must be longer than nothing and end within the calendar")]
     Lifetime(Duration),
     /// The authority's file or directory could not be read or written.
     #[error("{}: {source}", path.display())]
@@ -259,6 +259,9 @@ impl Authority {
             .map_err(|_| "no certificate before the private key")?;
         let (_, root) =
             X509Certificate::from_der(&pem.contents).map_err(|_| "the certificate is damaged")?;
+        if !root.is_ca() {
+            return Err("the certificate is not one of an authority");
+        }
         if root.public_key().raw != key.subject_public_key_info() {
             return Err("the private key is not the certificate's");
         }
@@ -268,7 +271,7 @@ impl Authority {
             not_before: root.validity().not_before.to_datetime(),
             not_after: root.validity().not_after.to_datetime(),
             issuer: Issuer::from_ca_cert_pem(root_pem, key)
-                .map_err(|_| "the certificate is not one of an authority")?,
+                .map_err(|_| "the certificate is damaged")?,
         })
     }
 }
@@ -281,11 +284,12 @@ fn validity(
     if lifetime <= Duration::ZERO {
         return Err(CaError::Lifetime(lifetime));
     }
-    let whole = |at: OffsetDateTime| OffsetDateTime::from_unix_timestamp(at.unix_timestamp());
-    match (whole(now - BACKDATE), whole(now + lifetime)) {
-        (Ok(start), Ok(end)) => Ok((start, end)),
-        _ => Err(CaError::Lifetime(lifetime)),
-    }
+    let (start, end) = (now.checked_sub(BACKDATE), now.checked_add(lifetime));
+    whole_second(start).zip(whole_second(end)).ok_or(CaError::Lifetime(lifetime))
+}
+
+fn whole_second(at: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
+    at?.replace_nanosecond(0).ok()
 }
 
 /// An unnamed certificate with nothing but a validity and one SPIFFE id.

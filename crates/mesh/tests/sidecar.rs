@@ -4,85 +4,22 @@
 
 mod support;
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
 
-use support::authorizer::{Asked, FakeAuthorizer};
+use support::authorizer::Asked;
+use support::bank::Bank;
 use support::client::{self, App, BANNER};
-use support::net::{self, Namespace, Node, Pod, until};
-use support::proxy::RunningEnvoy;
+use support::net::{Namespace, until};
 use tempfile::TempDir;
 use tortie_mesh::ca::Authority;
 use tortie_mesh::envoy::MutualTls;
-use tortie_mesh::redirect::Redirect;
 use tortie_mesh::sds;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 const CUSTOMER: &str = "spiffe://cluster.local/ns/default/sa/customer";
 const DATABASE: &str = "spiffe://cluster.local/ns/default/sa/database";
-
-/// A pod with a sidecar.
-struct Meshed {
-    pod: Pod,
-    envoy: RunningEnvoy,
-    dir: TempDir,
-}
-
-/// Two meshed pods and one that is not.
-struct Bank {
-    authority: Authority,
-    database: Meshed,
-    customer: Meshed,
-    attack: Pod,
-    _node: Node,
-}
-
-impl Bank {
-    fn new(mtls: MutualTls) -> Option<Self> {
-        let envoy = support::envoy()?;
-        if !net::possible() {
-            return None;
-        }
-        let authority = support::authority();
-        let mut node = Node::new();
-        let (database, customer, attack) = (node.pod(), node.pod(), node.pod());
-        let mesh: Vec<String> =
-            [&database, &customer].iter().flat_map(|pod| pod.addresses()).map(host_net).collect();
-        let meshed = |name, pod| Meshed::new(&envoy, &authority, name, pod, mtls, &mesh);
-        let (database, customer) = (meshed("database", database), meshed("customer", customer));
-        Some(Self { database, customer, authority, attack, _node: node })
-    }
-
-    /// The two authorizers; the customer's is never asked anything here.
-    fn authorizer(&self) -> FakeAuthorizer {
-        FakeAuthorizer::start(&self.database.dir.path().join("authz.sock"))
-    }
-}
-
-impl Meshed {
-    fn new(
-        envoy: &Path,
-        authority: &Authority,
-        name: &str,
-        pod: Pod,
-        mtls: MutualTls,
-        mesh: &[String],
-    ) -> Self {
-        let dir = TempDir::new().unwrap();
-        sds::publish(&dir.path().join("sds"), &support::issue(authority, name)).unwrap();
-        let mesh: Vec<&str> = mesh.iter().map(String::as_str).collect();
-        let proxy = support::proxy(name, &pod.addresses(), dir.path());
-        let sidecar = support::sidecar(proxy, dir.path(), mtls, &mesh);
-        pod.namespace.load(&Redirect::default().ruleset());
-        let bootstrap = sidecar.bootstrap().unwrap();
-        let envoy = RunningEnvoy::start(envoy, &pod.namespace, &bootstrap, dir.path());
-        Self { pod, envoy, dir }
-    }
-}
-
-fn host_net(address: IpAddr) -> String {
-    format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
-}
 
 #[test]
 fn a_meshed_request_arrives_with_its_identity_in_both_families() {
@@ -222,7 +159,7 @@ fn a_denied_client_reads_nothing_from_a_server_that_speaks_first() {
 
     authorizer.allow(true);
     let mut allowed = bank.customer.pod.namespace.connect(to).unwrap();
-    std::io::Write::write_all(&mut allowed, b"HELO customer\r\n").unwrap();
+    allowed.write_all(b"HELO customer\r\n").unwrap();
     client::expect(&mut allowed, &format!("{BANNER}HELO customer\r\n"));
     let asked = authorizer.take();
     assert_eq!((asked[0].principal.as_str(), &asked[0].http), (CUSTOMER, &None));
@@ -276,7 +213,7 @@ fn permissive_serves_strangers_without_identity_and_sidecars_with_theirs() {
         // The application's own TLS is not the sidecar's to end.
         let hello = "\u{16}\u{3}\u{1}\0\u{4}1234";
         let mut own_tls = connect(25);
-        std::io::Write::write_all(&mut own_tls, hello.as_bytes()).unwrap();
+        own_tls.write_all(hello.as_bytes()).unwrap();
         client::expect(&mut own_tls, &format!("{BANNER}{hello}"));
         assert_eq!((authorizer.take()[0].principal.as_str()), "");
 
@@ -339,9 +276,10 @@ fn the_sidecars_own_ports_lead_nowhere() {
     }
     for port in [15000, 15001, 15006] {
         for to in own.at(port) {
-            let refused = bank.attack.namespace.enter(|| {
-                std::net::TcpStream::connect_timeout(&to, std::time::Duration::from_millis(300))
-            });
+            let refused = bank
+                .attack
+                .namespace
+                .enter(|| TcpStream::connect_timeout(&to, Duration::from_millis(300)));
             let error = refused.unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{to} from a stranger");
         }
@@ -371,7 +309,7 @@ fn certificates_change_under_load_without_a_failure() {
                 // Each connection is a new handshake, as TCP has no pool.
                 let mut fresh =
                     bank.customer.pod.namespace.connect(bank.database.pod.at(25)[1]).unwrap();
-                std::io::Write::write_all(&mut fresh, b"hello there, server\r\n").unwrap();
+                fresh.write_all(b"hello there, server\r\n").unwrap();
                 client::expect(&mut fresh, BANNER);
                 assert_eq!(client::get(&mut pooled, "/").unwrap().status, 200);
                 meshed.envoy.admin("/certs")?.contains(&serial).then_some(())

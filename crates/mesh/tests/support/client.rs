@@ -110,7 +110,10 @@ pub fn request(
     target: &str,
     headers: &[(&str, &str)],
 ) -> io::Result<Reply> {
-    let mut head = format!("{method} {target} HTTP/1.1\r\nhost: database\r\n");
+    let mut head = format!("{method} {target} HTTP/1.1\r\n");
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        head.push_str("host: database\r\n");
+    }
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod authorizer;
+pub mod bank;
 pub mod client;
 pub mod net;
 pub mod proxy;
