@@ -114,6 +114,8 @@ pub struct WorkloadCertificate {
     pub key: PrivateKey,
     /// The authority's certificate in PEM, to check peers against.
     pub root_pem: String,
+    /// When it was issued.
+    pub issued_at: OffsetDateTime,
     /// Start of validity, [`BACKDATE`] before the issue.
     pub not_before: OffsetDateTime,
     /// End of validity.
@@ -121,11 +123,11 @@ pub struct WorkloadCertificate {
 }
 
 impl WorkloadCertificate {
-    /// When to ask for the next one: in the middle of its validity, so that a renewal that fails
-    /// can be tried again many times before the certificate ends.
+    /// When to ask for the next one: halfway between its issue and its end, so that a renewal that
+    /// fails can be tried again many times.
     #[must_use]
     pub fn renew_at(&self) -> OffsetDateTime {
-        self.not_before + (self.not_after - self.not_before) / 2
+        self.issued_at + (self.not_after - self.issued_at) / 2
     }
 
     /// The entries of a Secret of type [`SECRET_TYPE`], before base64.
@@ -217,6 +219,7 @@ impl Authority {
             chain_pem,
             key: PrivateKey(key.serialize_pem()),
             root_pem: self.root_pem.clone(),
+            issued_at: now,
             not_before,
             not_after,
         })

@@ -75,7 +75,7 @@ fn the_root_is_an_authority_for_one_level_of_its_trust_domain() {
                     }
                     _ => None,
                 });
-            ids.last().unwrap()
+            ids.reduce(|_, id| id).unwrap()
         })
     };
     let issued = issue(&authority);
@@ -90,12 +90,16 @@ fn validity_is_backdated_whole_and_within_the_authoritys() {
     let issued = issue(&authority);
     assert_eq!(issued.not_before, whole - BACKDATE);
     assert_eq!(issued.not_after, whole + Duration::hours(1));
-    assert_eq!(issued.renew_at(), whole - BACKDATE + (Duration::hours(1) + BACKDATE) / 2);
+    let left = issued.not_after - now();
+    assert_eq!((issued.issued_at, issued.renew_at()), (now(), now() + left / 2));
 
     let late = authority.not_after() - Duration::minutes(10);
     let issued = authority.issue(&summary, late, Duration::hours(1)).unwrap();
     assert_eq!(issued.not_after, authority.not_after());
-    assert!(issued.renew_at() < issued.not_after);
+    assert_eq!(issued.renew_at(), late + Duration::minutes(5));
+
+    let brief = authority.issue(&summary, now(), Duration::seconds(2)).unwrap();
+    assert!(now() < brief.renew_at() && brief.renew_at() < brief.not_after);
 
     for at in [now() - Duration::days(1), authority.not_after()] {
         let error = authority.issue(&summary, at, Duration::hours(1)).unwrap_err();
@@ -220,5 +224,7 @@ fn published_secrets_hold_whole_pairs_for_their_owner_alone() {
     assert_eq!(names, [sds::CERTIFICATE_FILE, sds::ROOT_FILE]);
     assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
     let pair = fs::read_to_string(dir.join(sds::CERTIFICATE_FILE)).unwrap();
-    assert_eq!(pair, sds::certificate(&issued).to_string());
+    let [_, (_, expected)] = sds::files(&issued);
+    assert_eq!(pair, expected);
+    assert!(!pair.contains(&issued.root_pem.replace('\n', "\\n")), "one secret a file");
 }
