@@ -11,7 +11,7 @@ can_be_root ||
 say "1/3 tools"
 scripts/ensure.sh cc ip nft unshare nsenter setpriv setsid etcd curl envoy
 
-say "2/3 building"
+say "2/3 building (some minutes the first time)"
 cargo_as_builder build --locked --bins -p tortie -p tortie-authz -p yaobank
 
 if is_root; then

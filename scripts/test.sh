@@ -14,7 +14,7 @@ as_builder cargo fmt --all --check
 say "3/5 lints"
 cargo_as_builder clippy --locked --workspace --all-targets -- -D warnings
 
-say "4/5 building the tests"
+say "4/5 building the tests (some minutes the first time)"
 cargo_as_builder test --locked --workspace --no-run
 
 say "5/5 testing"
