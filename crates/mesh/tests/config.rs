@@ -9,8 +9,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use tortie_mesh::envoy::{
-    Admin, ConfigError, Destination, Gateway, GatewayListener, MutualTls, PathMatch, Proxy, Route,
-    Sidecar, VirtualHost,
+    Admin, ConfigError, DEFAULT_CONNECT_TIMEOUT, Destination, Gateway, GatewayListener, MutualTls,
+    PathMatch, Proxy, Route, Sidecar, VirtualHost,
 };
 
 const HOME: &str = "/run/tortie/pod";
@@ -18,7 +18,8 @@ const MESH: &[&str] = &["10.1.0.2/32", "10.96.0.10/32", "fd00:1::2/128", "fd00:9
 
 fn proxy(addresses: &[&str]) -> Proxy {
     let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
-    support::proxy("database", &addresses, Path::new(HOME))
+    let proxy = support::proxy("database", &addresses, Path::new(HOME));
+    Proxy { connect_timeout: DEFAULT_CONNECT_TIMEOUT, ..proxy }
 }
 
 fn sidecar(mtls: MutualTls, addresses: &[&str], mesh: &[&str]) -> Sidecar {

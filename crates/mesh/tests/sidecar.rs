@@ -19,6 +19,8 @@ use tortie_mesh::sds;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 const CUSTOMER: &str = "spiffe://cluster.local/ns/default/sa/customer";
+/// The beginning of a TLS handshake, as far as anybody looks at it here.
+const TLS_HELLO: &str = "\u{16}\u{3}\u{1}\0\u{4}1234";
 const DATABASE: &str = "spiffe://cluster.local/ns/default/sa/database";
 
 #[test]
@@ -132,6 +134,36 @@ fn a_denied_request_gets_403_on_a_connection_that_stays() {
 }
 
 #[test]
+fn the_access_log_has_the_verdicts_reason() {
+    let Some(bank) = Bank::new(MutualTls::Strict) else { return };
+    let authorizer = bank.authorizer();
+    let _web = App::http(bank.database.pod.namespace.listen(80));
+    let _mail = App::tcp(bank.database.pod.namespace.listen(25));
+    let connect =
+        |port| bank.customer.pod.namespace.connect(bank.database.pod.at(port)[0]).unwrap();
+    let mut lines = 0;
+    let mut next = || {
+        lines += 1;
+        until("the next line", || bank.database.envoy.access_log().into_iter().nth(lines - 1))
+    };
+    client::get(&mut connect(80), "/a?secret").unwrap();
+    let line = next();
+    assert_eq!(line["verdict"]["reason"], "said Ok", "{line}");
+
+    authorizer.allow(false);
+    client::get(&mut connect(80), "/a?secret").unwrap();
+    let line = next();
+    assert_eq!((&line["code"], &line["path"]), (&403.into(), &"/a".into()), "{line}");
+    assert_eq!((&line["flags"], &line["details"]), (&"UAEX".into(), &"ext_authz_denied".into()));
+    assert_eq!(line["verdict"]["reason"], "said PermissionDenied", "{line}");
+
+    client::exchange(&mut connect(25), "HELO customer\r\n");
+    let line = next();
+    assert_eq!((&line["flags"], &line["peer"]), (&"UAEX".into(), &CUSTOMER.into()), "{line}");
+    assert_eq!(line["verdict"]["reason"], "said PermissionDenied", "{line}");
+}
+
+#[test]
 fn without_an_authorizer_nothing_passes() {
     let Some(bank) = Bank::new(MutualTls::Strict) else { return };
     let _web = App::http(bank.database.pod.namespace.listen(80));
@@ -163,6 +195,65 @@ fn a_denied_client_reads_nothing_from_a_server_that_speaks_first() {
     client::expect(&mut allowed, &format!("{BANNER}HELO customer\r\n"));
     let asked = authorizer.take();
     assert_eq!((asked[0].principal.as_str(), &asked[0].http), (CUSTOMER, &None));
+
+    // A connection is judged once.
+    authorizer.allow(false);
+    allowed.write_all(b"QUIT\r\n").unwrap();
+    client::expect(&mut allowed, "QUIT\r\n");
+    assert_eq!(authorizer.take(), []);
+}
+
+#[test]
+fn the_applications_own_tls_travels_inside_the_meshs() {
+    let Some(bank) = Bank::new(MutualTls::Strict) else { return };
+    let authorizer = bank.authorizer();
+    let _echo = App::tcp(bank.database.pod.namespace.listen(443));
+    let mut stream = bank.customer.pod.namespace.connect(bank.database.pod.at(443)[1]).unwrap();
+    stream.write_all(TLS_HELLO.as_bytes()).unwrap();
+    client::expect(&mut stream, &format!("{BANNER}{TLS_HELLO}"));
+    let asked = authorizer.take();
+    assert_eq!((asked[0].principal.as_str(), &asked[0].http), (CUSTOMER, &None));
+}
+
+#[test]
+fn a_client_that_is_silent_too_long_is_judged_without_http() {
+    let Some(bank) = Bank::new(MutualTls::Strict) else { return };
+    let authorizer = bank.authorizer();
+    let _app = App::http(bank.database.pod.namespace.listen(80));
+    let mut stream = bank.customer.pod.namespace.connect(bank.database.pod.at(80)[0]).unwrap();
+    let silent = "listener.outbound.downstream_pre_cx_timeout";
+    until("the end of patience", || (bank.customer.envoy.counter(silent) == 1).then_some(()));
+    client::get(&mut stream, "/").unwrap().described();
+    let asked = authorizer.take();
+    assert_eq!((asked[0].principal.as_str(), &asked[0].http), (CUSTOMER, &None));
+}
+
+#[test]
+fn a_pooled_connection_outlives_node_rules_and_a_new_one_gets_503() {
+    let Some(bank) = Bank::new(MutualTls::Strict) else { return };
+    let authorizer = bank.authorizer();
+    let _web = App::http(bank.database.pod.namespace.listen(80));
+    let _other = App::http(bank.database.pod.namespace.listen(81));
+    let node = &bank.node.namespace;
+    node.load("table ip t { chain c { type filter hook forward priority 0; ct state established accept; }; }");
+    let connect =
+        |port| bank.customer.pod.namespace.connect(bank.database.pod.at(port)[0]).unwrap();
+    assert_eq!(client::get(&mut connect(80), "/").unwrap().status, 200);
+    node.load("add rule ip t c ip daddr 10.1.1.2 drop");
+    authorizer.allow(false);
+    assert_eq!(client::get(&mut connect(80), "/").unwrap().status, 403);
+    assert_eq!(client::get(&mut connect(81), "/").unwrap().status, 503);
+}
+
+#[test]
+fn a_packet_for_somebody_else_is_not_carried_on() {
+    let Some(bank) = Bank::new(MutualTls::Permissive) else { return };
+    let authorizer = bank.authorizer();
+    let stray = SocketAddr::new("192.0.2.1".parse().unwrap(), 80);
+    bank.node.namespace.run(&format!("ip route add 192.0.2.1 via {}", bank.database.pod.v4));
+    let mut stream = bank.attack.namespace.connect(stray).unwrap();
+    assert_eq!(client::exchange(&mut stream, "GET / HTTP/1.1\r\nhost: a\r\n\r\n"), "");
+    assert_eq!(authorizer.take(), []);
 }
 
 #[test]
@@ -211,10 +302,9 @@ fn permissive_serves_strangers_without_identity_and_sidecars_with_theirs() {
         assert!(asked[0].http.is_some());
 
         // The application's own TLS is not the sidecar's to end.
-        let hello = "\u{16}\u{3}\u{1}\0\u{4}1234";
         let mut own_tls = connect(25);
-        own_tls.write_all(hello.as_bytes()).unwrap();
-        client::expect(&mut own_tls, &format!("{BANNER}{hello}"));
+        own_tls.write_all(TLS_HELLO.as_bytes()).unwrap();
+        client::expect(&mut own_tls, &format!("{BANNER}{TLS_HELLO}"));
         assert_eq!((authorizer.take()[0].principal.as_str()), "");
 
         authorizer.allow(false);

@@ -1,9 +1,13 @@
 //! An authorizer that answers what the test says and remembers what it was asked.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use prost::Message;
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
 use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -84,8 +88,16 @@ impl Authorization for Service {
         let code =
             if *self.0.allow.lock().unwrap() { rpc::Code::Ok } else { rpc::Code::PermissionDenied };
         let status = rpc::Status { code: code as i32, ..rpc::Status::default() };
-        Ok(Response::new(CheckResponse { status: Some(status), ..CheckResponse::default() }))
+        let dynamic_metadata = reason(code).encode_to_vec().into();
+        let status = Some(status);
+        Ok(Response::new(CheckResponse { status, dynamic_metadata, ..CheckResponse::default() }))
     }
+}
+
+/// What a verdict says for itself: `{"reason": "said Ok"}`.
+fn reason(code: rpc::Code) -> Struct {
+    let value = Value { kind: Some(Kind::StringValue(format!("said {code:?}"))) };
+    Struct { fields: BTreeMap::from([("reason".to_owned(), value)]) }
 }
 
 fn asked(request: CheckRequest) -> Option<Asked> {

@@ -19,8 +19,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tortie_mesh::ca::{Authority, WorkloadCertificate};
 use tortie_mesh::envoy::{
-    Admin, Authorizer, DEFAULT_AUTHORIZER_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, MutualTls, Proxy,
-    Sidecar,
+    Admin, Authorizer, DEFAULT_AUTHORIZER_TIMEOUT, MutualTls, Proxy, Sidecar,
 };
 use tortie_mesh::identity::Workload;
 use tortie_mesh::sds;
@@ -71,7 +70,7 @@ pub fn proxy(name: &str, addresses: &[IpAddr], dir: &Path) -> Proxy {
         sds_dir: dir.join("sds"),
         admin: Some(Admin::Socket(dir.join("admin.sock"))),
         access_log: dir.join("access.log"),
-        connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+        connect_timeout: Duration::from_secs(2),
     }
 }
 

@@ -37,6 +37,8 @@ impl Namespace {
         until("a namespace", || {
             std::fs::read_link(namespace.path()).is_ok_and(|other| other != own).then_some(())
         });
+        // Nobody else is here: an address need not wait until it is sure of that.
+        namespace.run("sysctl -qw net.ipv6.conf.default.accept_dad=0");
         namespace.run("ip link set lo up");
         namespace
     }
@@ -100,7 +102,8 @@ impl Drop for Namespace {
 
 /// A router between pods.
 pub struct Node {
-    namespace: Namespace,
+    /// Its namespace.
+    pub namespace: Namespace,
     pods: u8,
 }
 
