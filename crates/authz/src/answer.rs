@@ -1,10 +1,12 @@
 //! From a decision to the message Envoy understands.
 //!
 //! Envoy reads a message of all default values as "allow". So every answer states its code, and
-//! there is one place that makes answers: [`answer`].
+//! denials are made in one place: [`denied`].
 
 use std::collections::BTreeMap;
 
+use prost::Message;
+use prost::bytes::Bytes;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tortie_policy::TraceEntry;
@@ -28,16 +30,32 @@ pub enum Detail {
     Full,
 }
 
-/// The answer to one check.
+/// The answer that lets a request pass.
 #[must_use]
-pub fn answer(decision: &Decision, detail: Detail) -> CheckResponse {
+pub fn allowed(dynamic_metadata: Bytes) -> CheckResponse {
+    let status = Some(Status { code: Code::Ok.into(), message: String::new() });
+    CheckResponse { status, http_response: None, dynamic_metadata }
+}
+
+/// The answer that refuses a request, for the reason of a decision. Whatever the decision says, it
+/// refuses.
+#[must_use]
+pub fn denied(decision: &Decision, detail: Detail) -> CheckResponse {
+    let code = match decision.code {
+        Code::Ok => Code::Internal,
+        code => code,
+    };
+    let message = message(code).to_owned();
+    let body = match detail {
+        Detail::None => String::new(),
+        Detail::Brief => format!("{}\n", brief(decision)),
+        Detail::Full => format!("{}\n", Shown::sentence(&decision.reason)),
+    };
+    let status = Some(HttpStatus { code: StatusCode::Forbidden.into() });
     CheckResponse {
-        status: Some(Status {
-            code: decision.code.into(),
-            message: message(decision.code).to_owned(),
-        }),
-        http_response: (!decision.allowed()).then(|| denied(decision, detail)),
-        dynamic_metadata: Some(metadata(decision)),
+        status: Some(Status { code: code.into(), message }),
+        http_response: Some(HttpResponse::DeniedResponse(DeniedHttpResponse { status, body })),
+        dynamic_metadata: metadata(decision),
     }
 }
 
@@ -49,16 +67,6 @@ fn message(code: Code) -> &'static str {
         Code::InvalidArgument => "denied: the request cannot be judged as it was written",
         Code::Internal => "denied: there is no policy to judge by",
     }
-}
-
-fn denied(decision: &Decision, detail: Detail) -> HttpResponse {
-    let body = match detail {
-        Detail::None => String::new(),
-        Detail::Brief => format!("{}\n", brief(decision)),
-        Detail::Full => format!("{}\n", Shown::sentence(&decision.reason)),
-    };
-    let status = Some(HttpStatus { code: StatusCode::Forbidden.into() });
-    HttpResponse::DeniedResponse(DeniedHttpResponse { status, body })
 }
 
 fn brief(decision: &Decision) -> String {
@@ -74,15 +82,17 @@ fn brief(decision: &Decision) -> String {
     }
 }
 
-/// The decision under the keys of `tortie explain`'s trace, plus `verdict` and `reason`.
-fn metadata(decision: &Decision) -> Struct {
+/// The decision under the keys of `tortie explain`'s trace, plus `verdict` and `reason`: an encoded
+/// `google.protobuf.Struct`.
+#[must_use]
+pub fn metadata(decision: &Decision) -> Bytes {
     let verdict = if decision.allowed() { "allow" } else { "deny" };
     let mut fields = BTreeMap::new();
-    let mut put = |key: &str, text: String| {
-        fields.insert(key.to_owned(), Value { kind: Some(Kind::StringValue(text)) });
+    let mut put = |key: &str, kind: Kind| {
+        fields.insert(key.to_owned(), Value { kind: Some(kind) });
     };
-    put("verdict", verdict.to_owned());
-    put("reason", Shown::sentence(&decision.reason).to_string());
+    put("verdict", Kind::StringValue(verdict.to_owned()));
+    put("reason", Kind::StringValue(Shown::sentence(&decision.reason).to_string()));
     if let Some(by) = &decision.by {
         let texts = [
             ("tier", &by.tier),
@@ -92,14 +102,13 @@ fn metadata(decision: &Decision) -> Struct {
         ];
         for (key, text) in texts {
             if let Some(text) = text {
-                put(key, text.clone());
+                put(key, Kind::StringValue(text.clone()));
             }
         }
-        put("action", by.action.to_owned());
+        put("action", Kind::StringValue(by.action.to_owned()));
         if let Some(rule) = by.rule.and_then(|rule| u32::try_from(rule).ok()) {
-            let kind = Some(Kind::NumberValue(rule.into()));
-            fields.insert("rule".to_owned(), Value { kind });
+            put("rule", Kind::NumberValue(rule.into()));
         }
     }
-    Struct { fields }
+    Struct { fields }.encode_to_vec().into()
 }

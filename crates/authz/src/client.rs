@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use prost::Message;
+use prost_types::Struct;
 use prost_types::value::Kind;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
@@ -127,7 +129,9 @@ pub fn print(response: &CheckResponse, out: &mut impl Write) -> Result<(), Clien
         Some(status) => writeln!(out, "{} {}", code_name(status.code), status.message)?,
         None => writeln!(out, "OK (no status)")?,
     }
-    for (key, value) in response.dynamic_metadata.iter().flat_map(|metadata| &metadata.fields) {
+    // Unreadable metadata is not worth an error: the verdict is what was asked for.
+    let metadata = Struct::decode(response.dynamic_metadata.clone()).unwrap_or_default();
+    for (key, value) in &metadata.fields {
         match &value.kind {
             Some(Kind::StringValue(text)) => writeln!(out, "{key}: {text}")?,
             Some(Kind::NumberValue(number)) => writeln!(out, "{key}: {number}")?,

@@ -1,12 +1,31 @@
 //! From a call to a decision.
 
-use tortie_policy::{HttpRequest, Principal, Request, TraceEntry, Trust, evaluate};
+use tortie_policy::{
+    Applicable, HttpRequest, Principal, Request, Step, TraceEntry, Trust, Verdict, evaluate,
+};
 use tortie_proto::ext_authz::rpc::Code;
 
 use crate::call::Call;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{AllowRule, Snapshot};
 
-/// A verdict with its reason, and the code that tells Envoy.
+/// What was decided, and the evidence for it: words are found only when somebody reads them.
+#[derive(Debug)]
+pub struct Ruling<'a> {
+    /// `Ok` allows, any other code denies.
+    pub code: Code,
+    evidence: Evidence<'a>,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one; a box would cost")]
+enum Evidence<'a> {
+    /// The call was put to policy.
+    Judged { request: Request<'a>, applicable: &'a Applicable, verdict: Verdict<'a> },
+    /// It could not be.
+    NotJudged(String),
+}
+
+/// A decision in words, as logs, metadata and clients get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// `Ok` allows, any other code denies.
@@ -23,22 +42,18 @@ impl Decision {
     pub fn allowed(&self) -> bool {
         self.code == Code::Ok
     }
-
-    fn not_judged(code: Code, reason: String) -> Self {
-        Self { code, by: None, reason }
-    }
 }
 
 /// Puts a call to the policies of the snapshot.
 #[must_use]
-pub fn decide(snapshot: &Snapshot, trust: &Trust, call: &Call<'_>) -> Decision {
+pub fn decide<'a>(snapshot: &'a Snapshot, trust: &Trust, call: &Call<'a>) -> Ruling<'a> {
     let Some(applicable) = &snapshot.applicable else {
         let reason = snapshot.problem().unwrap_or_default();
-        return Decision::not_judged(Code::Internal, format!("denied, {reason}"));
+        return Ruling::not_judged(Code::Internal, format!("denied, {reason}"));
     };
     let Some(protocol) = call.protocol else {
         let reason = "denied, the transport protocol is not one Envoy is known to use";
-        return Decision::not_judged(Code::InvalidArgument, reason.to_owned());
+        return Ruling::not_judged(Code::InvalidArgument, reason.to_owned());
     };
     let request = Request::new(
         &snapshot.cluster,
@@ -54,9 +69,38 @@ pub fn decide(snapshot: &Snapshot, trust: &Trust, call: &Call<'_>) -> Decision {
         false if verdict.rests_on_path(&request, applicable) => Code::InvalidArgument,
         false => Code::PermissionDenied,
     };
-    Decision {
-        code,
-        by: verdict.trace.last().map(TraceEntry::from),
-        reason: verdict.reason(&request, applicable),
+    Ruling { code, evidence: Evidence::Judged { request, applicable, verdict } }
+}
+
+impl<'a> Ruling<'a> {
+    fn not_judged(code: Code, reason: String) -> Self {
+        Self { code, evidence: Evidence::NotJudged(reason) }
+    }
+
+    /// The rule that allowed the request; none if it was denied.
+    #[must_use]
+    pub fn allowed_by(&self) -> Option<AllowRule<'a>> {
+        let Evidence::Judged { applicable, verdict, .. } = &self.evidence else { return None };
+        let (rules, index) = match *verdict.trace.last()? {
+            _ if self.code != Code::Ok => return None,
+            Step::Rule { policy, index, .. } => (policy.rules(applicable.direction), index),
+            Step::Profile { profile, index, .. } => (profile.rules(applicable.direction), index),
+            Step::NoMatch { .. } | Step::TierDefault { .. } | Step::NoProfile => return None,
+        };
+        rules.get(index).map(AllowRule)
+    }
+
+    /// The decision in words.
+    #[must_use]
+    pub fn explain(&self) -> Decision {
+        let code = self.code;
+        match &self.evidence {
+            Evidence::NotJudged(reason) => Decision { code, by: None, reason: reason.clone() },
+            Evidence::Judged { request, applicable, verdict } => Decision {
+                code,
+                by: verdict.trace.last().map(TraceEntry::from),
+                reason: verdict.reason(request, applicable),
+            },
+        }
     }
 }

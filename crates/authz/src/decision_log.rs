@@ -10,9 +10,9 @@ use crate::text::Shown;
 /// The target of the lines, for log filters.
 pub const TARGET: &str = "tortie_authz::decision";
 
-/// Logs a denial; says nothing of what is allowed.
+/// Logs a denial.
 pub fn log(call: &Call<'_>, decision: &Decision) {
-    if decision.allowed() || !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+    if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
         return;
     }
     let http = call.http;

@@ -8,7 +8,7 @@ use tortie_policy::Trust;
 use tortie_proto::ext_authz::authorization_server::Authorization;
 use tortie_proto::ext_authz::{CheckRequest, CheckResponse};
 
-use crate::answer::{Detail, answer};
+use crate::answer::{self, Detail};
 use crate::call::Call;
 use crate::decide::decide;
 use crate::decision_log;
@@ -33,9 +33,16 @@ impl Authorizer {
     #[must_use]
     pub fn judge(&self, request: &CheckRequest) -> CheckResponse {
         let call = Call::from(request);
-        let decision = decide(&self.snapshot.load(), &self.trust, &call);
+        let snapshot = self.snapshot.load();
+        let ruling = decide(&snapshot, &self.trust, &call);
+        if let Some(rule) = ruling.allowed_by() {
+            return answer::allowed(
+                snapshot.metadata(rule, || answer::metadata(&ruling.explain())),
+            );
+        }
+        let decision = ruling.explain();
         decision_log::log(&call, &decision);
-        answer(&decision, self.detail)
+        answer::denied(&decision, self.detail)
     }
 }
 

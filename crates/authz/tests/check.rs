@@ -14,6 +14,7 @@ use common::{
     spiffe, tcp, with_detail,
 };
 use prost::Message;
+use prost_types::Struct;
 use prost_types::value::Kind;
 use tortie_authz::answer::Detail;
 use tortie_authz::service::Authorizer;
@@ -27,7 +28,8 @@ use tortie_proto::ext_authz::{AttributeContext, CheckRequest, CheckResponse};
 
 /// A field of the dynamic metadata, as text.
 fn said(response: &CheckResponse, key: &str) -> Option<String> {
-    match response.dynamic_metadata.as_ref()?.fields.get(key)?.kind.as_ref()? {
+    let metadata = Struct::decode(response.dynamic_metadata.clone()).unwrap();
+    match metadata.fields.get(key)?.kind.as_ref()? {
         Kind::StringValue(text) => Some(text.clone()),
         Kind::NumberValue(number) => Some(number.to_string()),
         other => panic!("{key} is {other:?}"),
@@ -243,6 +245,27 @@ fn metadata_names_what_decided() {
                 spec: {selector: all(), ingress: [{action: Log}, {action: Deny}]}\n";
     assert_eq!(of(&plain, deny), ["default", "NetworkPolicy", "default", "refuse", "deny", "1"]);
     assert_eq!(of(&plain, ""), ["", "Profile", "", "kns.default", "profile", "0"]);
+}
+
+/// The metadata of an Allow rule is made once, so it must not depend on the request.
+#[test]
+fn metadata_of_what_is_allowed_says_nothing_of_the_request() {
+    let metadata = |checks: &[CheckRequest]| {
+        let database = authorizer("default/database", &[BANK, POLICY]);
+        let answers: Vec<_> = checks.iter().map(|check| ask(&database, check).2).collect();
+        answers.last().unwrap().dynamic_metadata.clone()
+    };
+    let first = metadata(&[tcp(SUMMARY, "")]);
+    let others = [
+        tcp(SUMMARY, &spiffe("summary")),
+        http(SUMMARY, "", "GET", "/a"),
+        http(SUMMARY, &spiffe("summary"), "POST", "/b?c"),
+    ];
+    for other in others {
+        assert_eq!(metadata(std::slice::from_ref(&other)), first);
+        let again = metadata(&[tcp(SUMMARY, ""), tcp(ATTACK, ""), other]);
+        assert_eq!(again, first);
+    }
 }
 
 #[test]

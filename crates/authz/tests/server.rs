@@ -9,6 +9,8 @@ use std::process::Stdio;
 
 use common::process::{self, Server, arguments, folder, program, run, stderr, write};
 use common::{ATTACK, POLICY, SUMMARY, http, spiffe, tcp};
+use prost::Message;
+use prost_types::Struct;
 use prost_types::value::Kind;
 use rustix::process::Signal;
 use tortie_proto::ext_authz::authorization_client::AuthorizationClient;
@@ -167,10 +169,10 @@ fn good_again_without_a_change_is_current_again() {
 }
 
 /// The name of the policy that decided.
-fn decided_by(answer: &CheckResponse) -> &str {
-    let fields = &answer.dynamic_metadata.as_ref().unwrap().fields;
-    match fields["name"].kind.as_ref().unwrap() {
-        Kind::StringValue(name) => name,
+fn decided_by(answer: &CheckResponse) -> String {
+    let metadata = Struct::decode(answer.dynamic_metadata.clone()).unwrap();
+    match metadata.fields["name"].kind.as_ref().unwrap() {
+        Kind::StringValue(name) => name.clone(),
         other => panic!("{other:?}"),
     }
 }

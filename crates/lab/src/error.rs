@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tortie_client::files::FileError;
 
 /// Why a lab command failed.
 ///
@@ -21,7 +22,7 @@ pub enum Error {
     Name(String),
     /// Manifests or the image map ask for something the lab cannot give.
     #[error("{0}")]
-    Input(String),
+    Input(#[from] Problems),
     /// No lab of this name.
     #[error("lab `{name}`: is not running")]
     NotRunning {
@@ -96,6 +97,32 @@ pub enum Error {
     },
 }
 
+/// What is wrong with manifests or image maps.
+#[derive(Debug)]
+pub struct Problems(Vec<FileError>);
+
+impl From<Vec<FileError>> for Problems {
+    fn from(problems: Vec<FileError>) -> Self {
+        Self(problems)
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// One problem a line, each with its hint; who prints it writes the first `error:`.
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let lead = if index == 0 { "" } else { "\nerror: " };
+            write!(f, "{lead}{problem}")?;
+            if let Some(hint) = &problem.hint {
+                write!(f, "\nhint: {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// An error as it travels from a process inside the lab to the command that waits for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reported {
@@ -114,7 +141,6 @@ impl From<&Error> for Reported {
 }
 
 impl Error {
-    #[allow(dead_code, reason = "next slice")]
     /// A shorthand for [`Error::Program`].
     pub(crate) fn program(program: impl Into<String>, message: impl fmt::Display) -> Self {
         Self::Program { program: program.into(), message: message.to_string() }
@@ -187,7 +213,7 @@ mod tests {
     fn exit_codes_follow_the_contract() {
         let table = [
             (Error::Name("X".into()), 2),
-            (Error::Input("bad".into()), 2),
+            (Error::Input(Problems(vec![])), 2),
             (Error::NotRunning { name: "x".into(), running: vec![] }, 3),
             (Error::AlreadyRunning("x".into()), 1),
             (Error::program("nft", "no"), 1),

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -29,6 +29,25 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), Erro
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// As [`replace`], for a file that another user is to read and nobody else: it is written as
+/// `staged`, which is on the same file system.
+pub(crate) fn replace_for(
+    owner: Option<u32>,
+    staged: &Path,
+    path: &Path,
+    content: &[u8],
+) -> Result<(), Error> {
+    write_new(staged, content, 0o600)?;
+    chown(staged, owner, owner).at("change", staged)?;
+    fs::rename(staged, path).at("write", path)
+}
+
+/// Creates a directory for one user alone.
+pub(crate) fn create_dir_for(owner: Option<u32>, path: &Path) -> Result<(), Error> {
+    create_private_dir(path)?;
+    chown(path, owner, owner).at("change", path)
 }
 
 fn temporary_beside(path: &Path) -> PathBuf {

@@ -1,11 +1,25 @@
 //! Starting, finding and ending labs: the library behind the commands.
 
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
+use tortie_client::files::{self, Loaded};
+pub use tortie_mesh::envoy::MutualTls;
+
+use crate::error::{At, Problems};
+use crate::files::{read_json, replace_json};
 use crate::launch::{Launch, Started};
+use crate::net::sysctl;
+use crate::plan::{self, Inputs, Plan};
 use crate::state::{LabDir, Liveness, StateRoot};
-use crate::{Error, LabName};
+use crate::status::Status;
+use crate::{Error, LabName, programs};
+
+/// The lifetime of workload certificates when nothing is said.
+pub const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -16,18 +30,75 @@ pub struct Options {
     pub state: StateRoot,
     /// The executable that runs the lab's own processes: it must answer to `lab` and to `authz`.
     pub executable: PathBuf,
+    /// Manifests: files and directories, `-` being standard input.
+    pub manifests: Vec<PathBuf>,
+    /// Whether directories are read with everything below them.
+    pub recursive: bool,
+    /// A file with an image map, beside those among the manifests.
+    pub images: Option<PathBuf>,
+    /// Whether sidecars serve clients without a certificate.
+    pub mtls: MutualTls,
+    /// Lifetime of workload certificates; they are renewed after half of it.
+    pub certificate_lifetime: Duration,
+    /// The host's port for the ingress gateway; a free one if 0.
+    pub gateway_port: u16,
 }
 
 impl Options {
-    /// The default lab of this user, with this process's executable.
+    /// The default lab of this user, with this process's executable and no manifests.
     ///
     /// # Errors
     /// If there is nowhere to keep state, or the executable's path is unknown.
     pub fn new() -> Result<Self, Error> {
-        use crate::error::At;
-        let executable = std::env::current_exe().at("find", "/proc/self/exe")?;
-        Ok(Self { name: LabName::default(), state: StateRoot::for_user()?, executable })
+        Ok(Self {
+            name: LabName::default(),
+            state: StateRoot::for_user()?,
+            executable: std::env::current_exe().at("find", "/proc/self/exe")?,
+            manifests: Vec::new(),
+            recursive: false,
+            images: None,
+            mtls: MutualTls::Strict,
+            certificate_lifetime: CERTIFICATE_LIFETIME,
+            gateway_port: 0,
+        })
     }
+
+    /// Reads the input and works out what to run. Nothing is started yet.
+    fn plan(&self) -> Result<Planned, Error> {
+        let manifests = load(&self.manifests, self.recursive)?;
+        let images = load(self.images.as_slice(), false)?;
+        programs::check()?;
+        let inputs = Inputs {
+            manifests: &manifests,
+            images: &images,
+            bin_dir: self.executable.parent().unwrap_or(Path::new("/")),
+            mtls: self.mtls,
+            v6: sysctl::has_ipv6(),
+            find: &programs::find,
+        };
+        let mut plan = plan::build(&inputs).map_err(Problems::from)?;
+        if plan.pods.iter().any(|pod| pod.proxy.is_some()) {
+            plan.envoy = Some(programs::envoy(&self.executable)?);
+        }
+        plan.certificate_seconds = self.certificate_lifetime.as_secs().max(1);
+        plan.rootless = is_rootless();
+        let warnings = manifests.warnings.iter().chain(&images.warnings).map(ToString::to_string);
+        Ok(Planned { plan, warnings: warnings.collect() })
+    }
+}
+
+/// A plan, and what was passed over on the way to it.
+struct Planned {
+    plan: Plan,
+    warnings: Vec<String>,
+}
+
+fn load(paths: &[PathBuf], recursive: bool) -> Result<Loaded, Error> {
+    Ok(files::load(paths, recursive).map_err(Problems::from)?)
+}
+
+fn is_rootless() -> bool {
+    !rustix::process::geteuid().is_root()
 }
 
 /// A running lab.
@@ -42,19 +113,23 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Starts a lab and waits until it is up, passing each step's text to `progress`.
+    /// Starts a lab and waits until its pods are ready, or will not be soon: see
+    /// [`Lab::status`]. Each step's text, and each warning, is passed to `progress`.
     ///
     /// # Errors
-    /// For bad input, before anything is started; for anything that fails later, after everything
-    /// started has been ended again.
-    pub fn up(options: &Options, progress: impl FnMut(&str)) -> Result<Self, Error> {
-        let dir = options.state.reserve(&options.name)?;
-        let launch = Launch {
-            executable: &options.executable,
-            stdin: Stdio::null(),
-            rootless: !rustix::process::geteuid().is_root(),
+    /// For bad input or missing programs, before anything is started; for anything that fails
+    /// later, after everything started has been ended again.
+    pub fn up(options: &Options, mut progress: impl FnMut(&str)) -> Result<Self, Error> {
+        let Planned { plan, warnings } = options.plan()?;
+        warnings.iter().for_each(|warning| progress(&format!("warning: {warning}")));
+        let stdin = match plan.gateway_port {
+            Some(_) => gateway_listener(options.gateway_port)?,
+            None => Stdio::null(),
         };
-        let mut started = launch.start(&options.state, &dir)?;
+        let dir = options.state.reserve(&options.name)?;
+        let launch = Launch { executable: &options.executable, stdin, rootless: is_rootless() };
+        let mut started =
+            launch.start(&options.state, &dir, |dir| replace_json(&dir.plan(), &plan))?;
         started.wait_ready(progress)?;
         Ok(Self { state: options.state.clone(), dir, started: Some(started) })
     }
@@ -72,7 +147,7 @@ impl Lab {
     ///
     /// # Errors
     /// If the supervisor is gone.
-    pub fn detach(mut self) -> Result<(), Error> {
+    pub fn detach(&mut self) -> Result<(), Error> {
         self.started.as_mut().map_or(Ok(()), Started::detach)
     }
 
@@ -80,6 +155,22 @@ impl Lab {
     #[must_use]
     pub fn name(&self) -> &LabName {
         self.dir.name()
+    }
+
+    /// How the lab is now.
+    ///
+    /// # Errors
+    /// If the status cannot be read.
+    pub fn status(&self) -> Result<Status, Error> {
+        read_json(&self.dir.status())
+    }
+
+    /// Where the ingress gateway can be reached from this machine, if the lab has one.
+    ///
+    /// # Errors
+    /// If the status cannot be read.
+    pub fn gateway_url(&self) -> Result<Option<String>, Error> {
+        Ok(self.status()?.gateway_url)
     }
 
     /// Ends the lab and removes every process, namespace, link, mount and file of it.
@@ -92,6 +183,13 @@ impl Lab {
             None => down(&self.state, self.dir.name()),
         }
     }
+}
+
+/// A listener of this machine for the ingress gateway.
+fn gateway_listener(port: u16) -> Result<Stdio, Error> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .map(|listener| Stdio::from(OwnedFd::from(listener)))
+        .map_err(|source| Error::GatewayPort { port, source })
 }
 
 /// Ends a lab by name and removes everything of it; the remains of one that died count.

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::Error;
 use crate::control::{Message, Receiver};
 use crate::error::At;
 use crate::files::{open_log, tail};
 use crate::process::{ProcessId, child_of};
 use crate::state::{Holder, LabDir, StateRoot};
+use crate::{Error, programs};
 
 /// A lab started by this process, which ends and vanishes with this value unless it is detached.
 #[derive(Debug)]
@@ -37,8 +37,15 @@ impl Launch<'_> {
     ///
     /// It gets a session of its own too: no key pressed in this terminal reaches it, and nothing
     /// inside can type into this terminal.
-    pub(crate) fn start(self, root: &StateRoot, dir: &LabDir) -> Result<Started, Error> {
-        self.spawn(root, dir).inspect_err(|_| {
+    /// `prepare` is to write what the supervisor reads. If anything fails, the directory is
+    /// removed.
+    pub(crate) fn start(
+        self,
+        root: &StateRoot,
+        dir: &LabDir,
+        prepare: impl FnOnce(&LabDir) -> Result<(), Error>,
+    ) -> Result<Started, Error> {
+        prepare(dir).and_then(|()| self.spawn(root, dir)).inspect_err(|_| {
             let _ = root.forget(dir);
         })
     }
@@ -53,6 +60,7 @@ impl Launch<'_> {
             command.args(["--user", "--map-root-user"]);
         }
         command.arg(self.executable).args(["lab", "inside", "init"]).arg(dir.path());
+        command.env("PATH", programs::search_path());
         command.current_dir("/").stdin(self.stdin).stdout(stdout).stderr(log);
         let launcher = command.spawn().at("run", "setsid")?;
         let (root, dir) = (root.clone(), dir.clone());

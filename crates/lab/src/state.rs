@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::At;
 use crate::files::{create_private_dir, read_json, replace_json};
+use crate::plan::PodId;
 use crate::process::{ProcessId, boot_id};
 use crate::{Error, LabName};
 
@@ -42,6 +43,10 @@ pub(crate) struct LabDir {
     name: LabName,
     path: PathBuf,
 }
+
+/// The directory of one pod.
+#[derive(Debug, Clone)]
+pub(crate) struct PodDir(PathBuf);
 
 /// The processes that hold a lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +223,46 @@ impl LabDir {
         self.path.join("supervisor.log")
     }
 
+    /// The plan.
+    pub(crate) fn plan(&self) -> PathBuf {
+        self.path.join("plan.json")
+    }
+
+    /// The status.
+    pub(crate) fn status(&self) -> PathBuf {
+        self.path.join("status.json")
+    }
+
+    /// What the authorizers read.
+    pub(crate) fn cluster(&self) -> PathBuf {
+        self.path.join("cluster")
+    }
+
+    /// The cluster as the authorizers see it, without policies.
+    pub(crate) fn cluster_file(&self) -> PathBuf {
+        self.cluster().join("cluster.json")
+    }
+
+    /// The tiers and policies in force.
+    pub(crate) fn policies_file(&self) -> PathBuf {
+        self.cluster().join("policies.json")
+    }
+
+    /// The log of a container.
+    pub(crate) fn log(&self, pod: &PodId, container: &str) -> PathBuf {
+        self.path.join("logs").join(format!("{}_{}", pod.namespace, pod.name)).join(container)
+    }
+
+    /// An empty directory, for a container to build its root on.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.path.join("root")
+    }
+
+    /// The files of a pod, by the name of its link: a short one, for the sake of socket paths.
+    pub(crate) fn pod(&self, interface: &str) -> PodDir {
+        PodDir(self.path.join("pods").join(interface))
+    }
+
     fn record_path(&self) -> PathBuf {
         self.path.join("record.json")
     }
@@ -261,6 +306,33 @@ impl LabDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other.at("remove", &self.path),
         }
+    }
+}
+
+impl PodDir {
+    /// The directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A volume.
+    pub(crate) fn volume(&self, name: &str) -> PathBuf {
+        self.0.join("volumes").join(name)
+    }
+
+    /// Sockets of the sidecar.
+    pub(crate) fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+
+    /// The sidecar's certificate; watched by Envoy.
+    pub(crate) fn sds(&self) -> PathBuf {
+        self.0.join("sds")
+    }
+
+    /// Envoy's bootstrap.
+    pub(crate) fn bootstrap(&self) -> PathBuf {
+        self.0.join("bootstrap.json")
     }
 }
 

@@ -53,8 +53,8 @@ pub enum CaError {
         /// The time of issue.
         now: OffsetDateTime,
     },
-    /// A lifetime that is zero or negative.
-    #[error("lifetime {0}: must be longer than nothing")]
+    /// A lifetime that is zero, negative, or beyond the calendar.
+    #[error("lifetime {0}: must be longer than nothing and end within the calendar")]
     Lifetime(Duration),
     /// The authority's file or directory could not be read or written.
     #[error("{}: {source}", path.display())]
@@ -114,6 +114,8 @@ pub struct WorkloadCertificate {
     pub key: PrivateKey,
     /// The authority's certificate in PEM, to check peers against.
     pub root_pem: String,
+    /// When it was issued.
+    pub issued_at: OffsetDateTime,
     /// Start of validity, [`BACKDATE`] before the issue.
     pub not_before: OffsetDateTime,
     /// End of validity.
@@ -121,11 +123,11 @@ pub struct WorkloadCertificate {
 }
 
 impl WorkloadCertificate {
-    /// When to ask for the next one: in the middle of its validity, so that a renewal that fails
-    /// can be tried again many times before the certificate ends.
+    /// When to ask for the next one: halfway between its issue and its end, so that a renewal that
+    /// fails can be tried again many times.
     #[must_use]
     pub fn renew_at(&self) -> OffsetDateTime {
-        self.not_before + (self.not_after - self.not_before) / 2
+        self.issued_at + (self.not_after - self.issued_at) / 2
     }
 
     /// The entries of a Secret of type [`SECRET_TYPE`], before base64.
@@ -217,6 +219,7 @@ impl Authority {
             chain_pem,
             key: PrivateKey(key.serialize_pem()),
             root_pem: self.root_pem.clone(),
+            issued_at: now,
             not_before,
             not_after,
         })
@@ -229,10 +232,10 @@ impl Authority {
     /// If the directory or the file cannot be written.
     pub fn save(&self, dir: &Path) -> Result<(), CaError> {
         let path = dir.join(AUTHORITY_FILE);
-        let failed = |source| CaError::File { path: path.clone(), source };
         let contents = format!("{}{}", self.root_pem, self.issuer.key().serialize_pem());
-        files::private_dir(dir).map_err(failed)?;
-        files::replace_private(&path.with_extension("new"), &path, &contents).map_err(failed)
+        files::private_dir(dir).map_err(|source| CaError::File { path: dir.to_owned(), source })?;
+        files::replace_private(&path, &contents)
+            .map_err(|(path, source)| CaError::File { path, source })
     }
 
     /// Reads back what [`Authority::save`] stored in `dir`.
@@ -259,6 +262,9 @@ impl Authority {
             .map_err(|_| "no certificate before the private key")?;
         let (_, root) =
             X509Certificate::from_der(&pem.contents).map_err(|_| "the certificate is damaged")?;
+        if !root.is_ca() {
+            return Err("the certificate is not one of an authority");
+        }
         if root.public_key().raw != key.subject_public_key_info() {
             return Err("the private key is not the certificate's");
         }
@@ -268,7 +274,7 @@ impl Authority {
             not_before: root.validity().not_before.to_datetime(),
             not_after: root.validity().not_after.to_datetime(),
             issuer: Issuer::from_ca_cert_pem(root_pem, key)
-                .map_err(|_| "the certificate is not one of an authority")?,
+                .map_err(|_| "the certificate is damaged")?,
         })
     }
 }
@@ -281,11 +287,12 @@ fn validity(
     if lifetime <= Duration::ZERO {
         return Err(CaError::Lifetime(lifetime));
     }
-    let whole = |at: OffsetDateTime| OffsetDateTime::from_unix_timestamp(at.unix_timestamp());
-    match (whole(now - BACKDATE), whole(now + lifetime)) {
-        (Ok(start), Ok(end)) => Ok((start, end)),
-        _ => Err(CaError::Lifetime(lifetime)),
-    }
+    let (start, end) = (now.checked_sub(BACKDATE), now.checked_add(lifetime));
+    whole_second(start).zip(whole_second(end)).ok_or(CaError::Lifetime(lifetime))
+}
+
+fn whole_second(at: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
+    at?.replace_nanosecond(0).ok()
 }
 
 /// An unnamed certificate with nothing but a validity and one SPIFFE id.

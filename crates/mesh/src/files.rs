@@ -1,9 +1,9 @@
-//! Private files, replaced in one step.
+//! Files and directories for the owner alone.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 /// Creates a directory only its owner may enter; one that exists is narrowed to that.
 pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
@@ -15,19 +15,8 @@ pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes `contents` beside nothing: to `staged` first, then renamed onto `path`.
-///
-/// Both must be on one file system. The file is never readable by others, not even for the moment
-/// between creation and a change of mode, and a reader of `path` sees the old or the new contents.
-pub(crate) fn replace_private(staged: &Path, path: &Path, contents: &str) -> io::Result<()> {
-    match fs::remove_file(staged) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(staged)?;
-    let written = file.write_all(contents.as_bytes()).and_then(|()| file.sync_all());
-    // A full disk must not leave half a key behind.
-    written.and_then(|()| fs::rename(staged, path)).inspect_err(|_| {
-        let _ = fs::remove_file(staged);
-    })
+/// Replaces a file whole, readable by its owner alone; on failure says which file.
+pub(crate) fn replace_private(path: &Path, contents: &str) -> Result<(), (PathBuf, io::Error)> {
+    tortie_daemon::file::replace(path, contents.as_bytes(), 0o600)
+        .map_err(|error| (error.path, error.source))
 }

@@ -32,53 +32,47 @@ pub struct PublishError {
     source: io::Error,
 }
 
-/// The contents of [`CERTIFICATE_FILE`]: a discovery response with the certificate and its key.
+/// The files for one certificate, by name, in the order they must be written: the root first, for
+/// a certificate must never be presented before those who share the directory can check it.
+///
+/// There are two because Envoy refuses a response with more secrets than it asked for.
 #[must_use]
-pub fn certificate(certificate: &WorkloadCertificate) -> Value {
-    response(
-        CERTIFICATE_SECRET,
-        "tls_certificate",
-        &json!({
-            "certificate_chain": {"inline_string": certificate.chain_pem},
-            "private_key": {"inline_string": certificate.key.expose_pem()},
-        }),
-    )
+pub fn files(issued: &WorkloadCertificate) -> [(&'static str, String); 2] {
+    [
+        (ROOT_FILE, root(&issued.root_pem).to_string()),
+        (CERTIFICATE_FILE, certificate(issued).to_string()),
+    ]
 }
 
 /// The contents of [`ROOT_FILE`]: a discovery response with the root certificate.
 #[must_use]
 pub fn root(root_pem: &str) -> Value {
-    response(ROOT_SECRET, "validation_context", &json!({"trusted_ca": {"inline_string": root_pem}}))
+    let context = json!({"trusted_ca": {"inline_string": root_pem}});
+    response(ROOT_SECRET, "validation_context", &context)
 }
 
-/// Publishes a certificate, its key and its root in `dir`, for an Envoy that runs or will run.
+/// The contents of [`CERTIFICATE_FILE`]: a discovery response with the certificate and its key.
+#[must_use]
+pub fn certificate(issued: &WorkloadCertificate) -> Value {
+    let pair = json!({
+        "certificate_chain": {"inline_string": issued.chain_pem},
+        "private_key": {"inline_string": issued.key.expose_pem()},
+    });
+    response(CERTIFICATE_SECRET, "tls_certificate", &pair)
+}
+
+/// Puts [`files`] into `dir`, for an Envoy that runs or will run, as this process's own user.
 ///
-/// `dir` is made if needed, for its owner only, and so are the files. Each file is written beside
-/// `dir`, on the same file system, and renamed into it. The root goes first: a certificate must
-/// never be presented before peers that share this directory can check it.
+/// `dir` is made if needed, for its owner only, and so are the files, each renamed into place.
 ///
 /// # Errors
-/// If `dir` has no parent or a file cannot be written; what was published before then stays whole.
+/// If `dir` or a file cannot be written; what was published before then stays whole.
 pub fn publish(dir: &Path, issued: &WorkloadCertificate) -> Result<(), PublishError> {
-    let failed = |source| PublishError { path: dir.to_owned(), source };
-    files::private_dir(dir).map_err(failed)?;
-    for (name, contents) in
-        [(ROOT_FILE, root(&issued.root_pem)), (CERTIFICATE_FILE, certificate(issued))]
-    {
-        let path = dir.join(name);
-        let staged = staging_path(dir, name).map_err(failed)?;
-        files::replace_private(&staged, &path, &contents.to_string())
-            .map_err(|source| PublishError { path, source })?;
-    }
-    Ok(())
-}
-
-/// A place beside the watched directory, named after it so that neighbours do not collide.
-fn staging_path(dir: &Path, name: &str) -> io::Result<PathBuf> {
-    let (Some(parent), Some(own)) = (dir.parent(), dir.file_name()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "needs a parent directory"));
-    };
-    Ok(parent.join(format!(".{}.{name}.new", own.to_string_lossy())))
+    files::private_dir(dir).map_err(|source| PublishError { path: dir.to_owned(), source })?;
+    files(issued).iter().try_for_each(|(name, contents)| {
+        files::replace_private(&dir.join(name), contents)
+            .map_err(|(path, source)| PublishError { path, source })
+    })
 }
 
 fn response(name: &str, kind: &str, secret: &Value) -> Value {

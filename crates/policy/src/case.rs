@@ -14,6 +14,8 @@ pub struct Case {
     pub name: String,
     /// The flow.
     pub query: Query,
+    /// Whether staged policies count as enforced.
+    pub staged: bool,
     /// What must come of it.
     pub expect: Word,
     /// What must decide, as far as given.
@@ -79,7 +81,7 @@ impl TryFrom<&PolicyTestCase> for Case {
             "" => format!("{} -> {}", query.from, query.to),
             name => name.to_owned(),
         };
-        Ok(Case { name, query, expect, decided_by: wire.decided_by.clone() })
+        Ok(Case { name, query, staged: wire.staged, expect, decided_by: wire.decided_by.clone() })
     }
 }
 

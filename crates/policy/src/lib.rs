@@ -18,6 +18,7 @@ mod http;
 mod kubernetes;
 mod labels;
 mod layer4;
+mod matrix;
 mod name;
 mod query;
 mod reason;
@@ -37,6 +38,7 @@ pub use facts::{Address, Facts, Flow, HttpAtNetwork, HttpRequest, Principal, Req
 pub use http::{HttpMatch, InvalidPath, NormalPath, PathMatch};
 pub use kubernetes::{asks_for_sidecars, expand_workload, has_sidecar, service_account};
 pub use layer4::{IpVersion, PortMatch, Protocol};
+pub use matrix::{Cell, InvalidPortSpec, Matrix, PortSpec};
 pub use name::{Account, EndpointId, InvalidEndpointId, Labels, PolicyId, PolicyKind};
 pub use query::{Explanation, Leg, Party, PortName, Query, QueryError, Word, explain, parse_icmp};
 pub use reason::{Lack, TraceEntry, nearest};

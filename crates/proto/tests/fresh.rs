@@ -18,6 +18,7 @@ fn generate(protos: &Path) -> BTreeMap<String, String> {
         .out_dir(out.path())
         .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
+        .bytes(".")
         .build_transport(false)
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors)

@@ -80,3 +80,19 @@ fn an_explicit_ok_is_not_the_empty_message() {
     let response = CheckResponse { status: Some(status), ..Default::default() };
     assert_eq!(response.encode_to_vec(), [0x0a, 0]);
 }
+
+#[test]
+fn metadata_is_a_struct_on_the_wire() {
+    let value = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(1.0)) };
+    let metadata = prost_types::Struct { fields: [("rule".to_owned(), value)].into() };
+    let response =
+        CheckResponse { dynamic_metadata: metadata.encode_to_vec().into(), ..Default::default() };
+    // What Envoy would read: field 4 of a message type.
+    #[derive(Clone, PartialEq, Message)]
+    struct AsEnvoyDeclaresIt {
+        #[prost(message, tag = "4")]
+        dynamic_metadata: Option<prost_types::Struct>,
+    }
+    let read = AsEnvoyDeclaresIt::decode(&response.encode_to_vec()[..]).unwrap();
+    assert_eq!(read.dynamic_metadata, Some(metadata));
+}

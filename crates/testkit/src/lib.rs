@@ -1,1 +1,5 @@
-//! Development only: corpus runner, builders, layering and licence tests.
+//! Development only: what the tests of several crates share.
+//!
+//! - [`workspace`]: the packages and edges of this repository, for the layering and licence tests.
+
+pub mod workspace;

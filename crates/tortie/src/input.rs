@@ -27,14 +27,29 @@ impl Files {
         Ok((loaded, cluster))
     }
 
+    /// The cluster as it is enforced, or as it would be with staged policies enforced.
+    pub(crate) fn view(&self, staged: bool) -> Result<(Loaded, Cluster), Failure> {
+        let (loaded, cluster) = self.cluster()?;
+        let cluster = if staged { cluster.pending() } else { cluster };
+        Ok((loaded, cluster))
+    }
+
     /// The same, with the errors as data.
     pub(crate) fn check(&self) -> Result<(Loaded, Cluster), Vec<FileError>> {
-        let loaded = files::load(&self.files, self.recursive)?;
-        match Cluster::build(&loaded.resources) {
-            Ok(cluster) => Ok((loaded, cluster)),
-            Err(invalid) => {
-                Err(invalid.into_iter().map(|i| loaded.error(i.resource, i.error)).collect())
-            }
+        check(&self.files, self.recursive)
+    }
+}
+
+/// The cluster that files describe, or everything wrong with them.
+pub(crate) fn check(
+    paths: &[PathBuf],
+    recursive: bool,
+) -> Result<(Loaded, Cluster), Vec<FileError>> {
+    let loaded = files::load(paths, recursive)?;
+    match Cluster::build(&loaded.resources) {
+        Ok(cluster) => Ok((loaded, cluster)),
+        Err(invalid) => {
+            Err(invalid.into_iter().map(|i| loaded.error(i.resource, i.error)).collect())
         }
     }
 }

@@ -31,6 +31,10 @@ enum Command {
     Validate(commands::validate::Args),
     /// Say whether a flow is allowed, and by which rule
     Explain(commands::explain::Args),
+    /// Say who reaches whom
+    Connectivity(commands::connectivity::Args),
+    /// Show which verdicts between workloads a change of policy changes
+    Diff(commands::diff::Args),
     /// Check expectations on flows
     Test(commands::test::Args),
     /// Work with label selectors
@@ -47,6 +51,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Validate(args) => commands::validate::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
+        Command::Connectivity(args) => commands::connectivity::run(&args),
+        Command::Diff(args) => commands::diff::run(&args),
         Command::Test(args) => commands::test::run(&args),
         Command::Selector(args) => commands::selector::run(&args),
         Command::Authz(args) => return tortie_authz::cli::run(args),

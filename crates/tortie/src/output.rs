@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -74,10 +75,7 @@ impl From<io::Error> for Failure {
 
 impl From<tortie_lab::Error> for Failure {
     fn from(error: tortie_lab::Error) -> Failure {
-        Failure {
-            status: error.exit_code(),
-            errors: vec![(error.to_string(), error.hint())],
-        }
+        Failure { status: error.exit_code(), errors: vec![(error.to_string(), error.hint())] }
     }
 }
 
@@ -92,4 +90,28 @@ pub(crate) fn warn(warnings: &[FileError]) {
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(Failure::invalid)?;
     Ok(writeln!(io::stdout().lock(), "{text}")?)
+}
+
+/// Progress of long work on standard error, from its second second on.
+pub(crate) struct Progress {
+    what: &'static str,
+    total: usize,
+    done: usize,
+    shown: Instant,
+}
+
+impl Progress {
+    /// Nothing done yet.
+    pub(crate) fn new(what: &'static str, total: usize) -> Progress {
+        Progress { what, total, done: 0, shown: Instant::now() }
+    }
+
+    /// One more done.
+    pub(crate) fn step(&mut self) {
+        self.done += 1;
+        if self.shown.elapsed() > Duration::from_secs(1) {
+            self.shown = Instant::now();
+            eprintln!("{} of {} {}", self.done, self.total, self.what);
+        }
+    }
 }

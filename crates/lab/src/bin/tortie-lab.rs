@@ -9,12 +9,17 @@ use tortie_lab::cli::{LabArgs, run};
 #[derive(Debug, Parser)]
 #[command(name = "tortie-lab")]
 enum Program {
-    /// The lab.
+    /// The lab
     Lab(LabArgs),
+    /// The authorizer beside each sidecar
+    Authz(tortie_authz::cli::Cli),
 }
 
 fn main() -> ExitCode {
-    let Program::Lab(args) = Program::parse();
+    let args = match Program::parse() {
+        Program::Lab(args) => args,
+        Program::Authz(cli) => return tortie_authz::cli::run(cli),
+    };
     match run(args) {
         Ok(code) => code.into(),
         Err(error) => {

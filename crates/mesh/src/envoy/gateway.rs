@@ -11,7 +11,8 @@ use super::{ConfigError, Proxy, cluster, tls};
 
 const INGRESS: &str = "ingress";
 
-/// A gateway's configuration.
+/// A gateway's configuration. Its pod has no redirect rules: whoever reaches the ports is meant to,
+/// and what the gateway dials needs no exemption.
 #[derive(Debug, Clone)]
 pub struct Gateway {
     /// What it shares with every Envoy; its certificate is the gateway's own identity.

@@ -69,14 +69,16 @@ pub struct DeniedHttpResponse {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OkHttpResponse {}
 /// The answer. Beware: Envoy reads a message of all default values as "allow".
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckResponse {
     /// The verdict: code OK allows, anything else denies.
     #[prost(message, optional, tag = "1")]
     pub status: ::core::option::Option<super::super::super::super::google::rpc::Status>,
-    /// Appears in Envoy's access log under the name of the filter.
-    #[prost(message, optional, tag = "4")]
-    pub dynamic_metadata: ::core::option::Option<::prost_types::Struct>,
+    /// Appears in Envoy's access log under the name of the filter. An encoded google.protobuf.Struct,
+    /// as which Envoy declares it: on the wire a message and its bytes are the same. The answers of
+    /// one rule are alike, so it is encoded once and not for every request.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub dynamic_metadata: ::prost::bytes::Bytes,
     /// HTTP only; ignored by the network filter.
     #[prost(oneof = "check_response::HttpResponse", tags = "2, 3")]
     pub http_response: ::core::option::Option<check_response::HttpResponse>,

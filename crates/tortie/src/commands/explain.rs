@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use tortie_policy::{
-    Explanation, Leg, Party, PortName, Protocol, Query, TraceEntry, Trust, Word, explain,
-    request_line,
+    Cluster, Explanation, Leg, Party, PortName, Protocol, Query, TraceEntry, Trust, Word, explain,
+    parse_icmp, request_line,
 };
 
 use crate::input::Files;
@@ -35,9 +35,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N|NAME")]
     port: Option<PortName>,
 
-    /// Protocol, by name or number
-    #[arg(long, default_value = "TCP", value_parser = protocol)]
-    protocol: Protocol,
+    /// Protocol, by name or number [default: TCP]
+    #[arg(long, value_parser = protocol)]
+    protocol: Option<Protocol>,
+
+    /// ICMP type, or type and code; the protocol is ICMP, then, unless another is given
+    #[arg(long, value_name = "TYPE[/CODE]", value_parser = parse_icmp)]
+    icmp: Option<(u8, Option<u8>)>,
 
     /// HTTP method; asks the receiver's sidecar, too
     #[arg(long)]
@@ -51,9 +55,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SPIFFE-ID")]
     from_identity: Option<String>,
 
-    /// Trust domain of the receiver
-    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
-    trust_domain: String,
+    /// Trust domain of the receiver [default: as configured, or cluster.local]
+    #[arg(long, value_name = "DOMAIN")]
+    trust_domain: Option<String>,
+
+    /// Take staged policies as enforced
+    #[arg(long)]
+    staged: bool,
 
     /// Shape of the answer
     #[arg(short, long, value_enum, default_value = "table")]
@@ -65,15 +73,35 @@ fn protocol(text: &str) -> Result<Protocol, String> {
         .ok_or_else(|| "not a protocol's name (TCP, UDP, …) or a number 1 to 255".to_owned())
 }
 
+impl Args {
+    fn to_is_v6(&self) -> bool {
+        matches!(self.to, Party::Address(std::net::IpAddr::V6(_)))
+    }
+}
+
+/// The trust of the cluster's configuration, with the domain replaced if one is given.
+pub(crate) fn trust(cluster: &Cluster, domain: Option<&str>) -> Trust {
+    let mut trust = cluster.trust().clone();
+    if let Some(domain) = domain {
+        trust.domain = domain.into();
+    }
+    trust
+}
+
 /// Answers the question. Exit status 1 if the flow is denied.
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
-    let (_, cluster) = args.files.cluster()?;
-    let trust = Trust { domain: args.trust_domain.as_str().into(), ..Trust::default() };
+    let (_, cluster) = args.files.view(args.staged)?;
+    let trust = trust(&cluster, args.trust_domain.as_deref());
     let query = Query {
         from: args.from.clone(),
         to: args.to.clone(),
-        protocol: args.protocol,
+        protocol: args.protocol.unwrap_or(match (&args.icmp, args.to_is_v6()) {
+            (None, _) => Protocol::TCP,
+            (Some(_), false) => Protocol::ICMP,
+            (Some(_), true) => Protocol::ICMPV6,
+        }),
         port: args.port.clone(),
+        icmp: args.icmp,
         http: request_line(args.method.as_deref(), args.path.as_deref()),
         from_identity: args.from_identity.clone(),
     };
@@ -101,7 +129,8 @@ pub(crate) fn text(explanation: &Explanation) -> String {
     text
 }
 
-fn entry_text(entry: &TraceEntry) -> String {
+/// One step of a trace for people.
+pub(crate) fn entry_text(entry: &TraceEntry) -> String {
     let namespace = entry.namespace.as_ref().map(|n| format!("{n}/")).unwrap_or_default();
     let what = match (&entry.kind, &entry.name) {
         (Some(kind), Some(name)) => format!("{kind} {namespace}{name}"),

@@ -1,6 +1,8 @@
 //! One module per command: its arguments, and `run`, which gives the exit status.
 
+pub(crate) mod connectivity;
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod selector;
 pub(crate) mod test;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tortie_client::files;
 use tortie_model::{Object, PolicyTest, Resource};
-use tortie_policy::{Case, Explanation, Outcome, Trust};
+use tortie_policy::{Case, Explanation, Outcome};
 
-use super::explain::text;
+use super::explain::{text, trust};
 use crate::input::Files;
 use crate::output::{Failure, Format, NO, YES, json};
 
@@ -24,9 +24,9 @@ pub(crate) struct Args {
     #[arg(value_name = "CASES", required = true)]
     cases: Vec<PathBuf>,
 
-    /// Trust domain of the receivers
-    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
-    trust_domain: String,
+    /// Trust domain of the receivers [default: as configured, or cluster.local]
+    #[arg(long, value_name = "DOMAIN")]
+    trust_domain: Option<String>,
 
     /// Shape of the answer
     #[arg(short, long, value_enum, default_value = "table")]
@@ -47,10 +47,11 @@ struct Report {
 /// Runs the cases. Exit status 1 if one failed.
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let (_, cluster) = args.files.cluster()?;
-    let trust = Trust { domain: args.trust_domain.as_str().into(), ..Trust::default() };
+    let pending = cluster.pending();
+    let trust = trust(&cluster, args.trust_domain.as_deref());
     let cases = cases(&args.cases)?;
-    let reports: Vec<Report> =
-        cases.iter().map(|case| report(case, case.run(&cluster, &trust))).collect();
+    let run = |case: &Case| case.run(if case.staged { &pending } else { &cluster }, &trust);
+    let reports: Vec<Report> = cases.iter().map(|case| report(case, run(case))).collect();
     let failed = reports.iter().filter(|r| !r.passed).count();
     match args.output {
         Format::Json => json(&reports)?,

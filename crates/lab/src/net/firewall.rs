@@ -1,0 +1,131 @@
+//! The node's own rules: connection tracking, source addresses, Services.
+//!
+//! They stand in a table of their own, beside whatever enforces policy.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::plan::{
+    NODE_V4, NODE_V6, PodId, PodPlan, SERVICE_RANGE_V4, SERVICE_RANGE_V6, ServicePlan,
+};
+
+/// The node's table.
+const TABLE: &str = "inet lab";
+
+/// The rules of a node with these pods, and with no Service yet. Loaded before any pod has a
+/// link.
+///
+/// Connection tracking works in a namespace only once a rule asks for it. If the first such rule
+/// came with a policy, connections that are open by then would be unknown, and cut; so one is
+/// here from the start.
+pub(crate) fn base(pods: &[PodPlan]) -> String {
+    let mut text = format!("table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n");
+    for (name, key, elements) in [
+        ("pods4", "ifname . ipv4_addr", by_interface(pods, IpAddr::is_ipv4)),
+        ("pods6", "ifname . ipv6_addr", by_interface(pods, IpAddr::is_ipv6)),
+        ("self4", "ipv4_addr . ipv4_addr", to_itself(pods, IpAddr::is_ipv4)),
+        ("self6", "ipv6_addr . ipv6_addr", to_itself(pods, IpAddr::is_ipv6)),
+    ] {
+        push_set(&mut text, name, key, &elements);
+    }
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        r#"
+	chain sources {{
+		type filter hook prerouting priority -300; policy accept;
+		iifname "cali*" meta nfproto ipv4 iifname . ip saddr != @pods4 counter drop
+		iifname "cali*" meta nfproto ipv6 iifname . ip6 saddr != @pods6 counter drop
+	}}
+	chain forward {{
+		type filter hook forward priority 0; policy accept;
+		ct state established,related accept
+	}}
+	chain services {{
+	}}
+	chain services_of_pods {{
+		type nat hook prerouting priority -100; policy accept;
+		jump services
+	}}
+	chain services_of_node {{
+		type nat hook output priority -100; policy accept;
+		jump services
+	}}
+	chain without_endpoint {{
+		type filter hook prerouting priority -90; policy accept;
+		ip daddr {SERVICE_RANGE_V4} meta l4proto tcp reject with tcp reset
+		ip6 daddr {SERVICE_RANGE_V6} meta l4proto tcp reject with tcp reset
+		ip daddr {SERVICE_RANGE_V4} reject with icmp port-unreachable
+		ip6 daddr {SERVICE_RANGE_V6} reject with icmpv6 port-unreachable
+	}}
+	chain hairpin {{
+		type nat hook postrouting priority 100; policy accept;
+		ip saddr . ip daddr @self4 snat ip to {NODE_V4}
+		ip6 saddr . ip6 daddr @self6 snat ip6 to {NODE_V6}
+	}}
+}}
+"#
+    );
+    text
+}
+
+/// Leads the Services' addresses to their pods that are ready; replaces what was there in one
+/// step.
+pub(crate) fn services(services: &[ServicePlan], ready: &BTreeSet<PodId>) -> String {
+    let mut text = format!("flush chain {TABLE} services\n");
+    for service in services {
+        for (index, port) in service.ports.iter().enumerate() {
+            for address in &service.addresses {
+                let targets = service.targets(index, *address, ready);
+                let family = family(*address);
+                if let Some(target) = target(&targets) {
+                    let (protocol, number) = (port.protocol.as_str(), port.port);
+                    let _ = writeln!(
+                        text,
+                        "add rule {TABLE} services {family} daddr {address} \
+                         {protocol} dport {number} dnat {family} to {target}"
+                    );
+                }
+            }
+        }
+    }
+    text
+}
+
+/// Each connection to one of the targets, by lot.
+fn target(targets: &[SocketAddr]) -> Option<String> {
+    match targets {
+        [] => None,
+        [only] => Some(only.to_string()),
+        several => {
+            let numbered = several.iter().enumerate();
+            let entries: Vec<_> =
+                numbered.map(|(i, t)| format!("{i} : {} . {}", t.ip(), t.port())).collect();
+            Some(format!("numgen random mod {} map {{ {} }}", several.len(), entries.join(", ")))
+        }
+    }
+}
+
+fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "ip" } else { "ip6" }
+}
+
+fn by_interface(pods: &[PodPlan], family: fn(&IpAddr) -> bool) -> Vec<String> {
+    let links = pods.iter().map(|pod| &pod.link);
+    let pairs = links.flat_map(|link| link.addresses.iter().map(move |a| (&link.interface, a)));
+    pairs.filter(|(_, a)| family(a)).map(|(name, a)| format!("\"{name}\" . {a}")).collect()
+}
+
+fn to_itself(pods: &[PodPlan], family: fn(&IpAddr) -> bool) -> Vec<String> {
+    let addresses = pods.iter().flat_map(|pod| &pod.link.addresses);
+    addresses.filter(|a| family(a)).map(|a| format!("{a} . {a}")).collect()
+}
+
+fn push_set(text: &mut String, name: &str, key: &str, elements: &[String]) {
+    let _ = write!(text, "\tset {name} {{\n\t\ttype {key}\n");
+    if !elements.is_empty() {
+        let _ = writeln!(text, "\t\telements = {{ {} }}", elements.join(", "));
+    }
+    text.push_str("\t}\n");
+}

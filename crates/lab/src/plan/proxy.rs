@@ -1,0 +1,89 @@
+//! The Envoy of a pod: its configuration, and what it sees of the machine.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tortie_mesh::DEFAULT_MARK;
+use tortie_mesh::envoy::{
+    Admin, Authorizer, DEFAULT_AUTHORIZER_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_DETECT_TIMEOUT,
+    Gateway, GatewayListener, MutualTls, Proxy, Sidecar,
+};
+use tortie_mesh::identity::TrustDomain;
+
+use super::service::ServicePlan;
+use super::{PodId, PodPlan, TRUST_DOMAIN};
+
+/// Paths as the processes of a sidecar see them.
+pub(crate) mod view {
+    /// Envoy's bootstrap.
+    pub(crate) const BOOTSTRAP: &str = "/etc/envoy/bootstrap.json";
+    /// Certificates; watched by Envoy, so nothing else is here.
+    pub(crate) const SDS: &str = "/etc/envoy/sds";
+    /// Sockets.
+    pub(crate) const RUN: &str = "/run/tortie";
+    /// The authorizer's socket.
+    pub(crate) const AUTHORIZER_SOCKET: &str = "/run/tortie/authz.sock";
+    /// Envoy's admin socket.
+    pub(crate) const ADMIN_SOCKET: &str = "/run/tortie/admin.sock";
+    /// What the authorizer reads.
+    pub(crate) const CLUSTER: &str = "/etc/tortie/cluster";
+    /// The Envoy binary.
+    pub(crate) const ENVOY: &str = "/opt/tortie/envoy";
+    /// Tortie's own binary.
+    pub(crate) const TORTIE: &str = "/opt/tortie/tortie";
+}
+
+/// The Envoy of a pod.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProxyPlan {
+    /// Envoy's configuration.
+    pub(crate) bootstrap: Value,
+    /// The rules that lead the pod's traffic through it; none for the ingress gateway.
+    pub(crate) redirect: Option<String>,
+}
+
+/// What Envoys have in common.
+fn proxy(pod: &PodId, addresses: &[IpAddr]) -> Result<Proxy, String> {
+    let trust_domain: TrustDomain =
+        TRUST_DOMAIN.parse().map_err(|error| format!("trust domain: {error}"))?;
+    Ok(Proxy {
+        name: format!("{}.{}", pod.name, pod.namespace),
+        trust_domain,
+        addresses: addresses.to_vec(),
+        sds_dir: view::SDS.into(),
+        admin: Some(Admin::Socket(view::ADMIN_SOCKET.into())),
+        access_log: "/dev/stdout".into(),
+        connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+    })
+}
+
+/// The bootstrap of a pod's sidecar.
+pub(super) fn sidecar(
+    pod: &PodPlan,
+    mtls: MutualTls,
+    pods: &[PodPlan],
+    services: &[ServicePlan],
+) -> Result<Value, String> {
+    let meshed_pods = pods.iter().filter(|pod| pod.has_sidecar()).flat_map(|p| &p.link.addresses);
+    let meshed_services = services.iter().filter(|s| s.meshed()).flat_map(|s| &s.addresses);
+    let sidecar = Sidecar {
+        proxy: proxy(&pod.id, &pod.link.addresses)?,
+        mtls,
+        authorizer: Authorizer {
+            socket: view::AUTHORIZER_SOCKET.into(),
+            timeout: DEFAULT_AUTHORIZER_TIMEOUT,
+        },
+        mesh: meshed_pods.chain(meshed_services).copied().map(Into::into).collect(),
+        mark: DEFAULT_MARK,
+        detect_timeout: DEFAULT_DETECT_TIMEOUT,
+    };
+    sidecar.bootstrap().map_err(|error| error.to_string())
+}
+
+/// The bootstrap of the ingress gateway.
+pub(super) fn gateway(pod: &PodPlan, listeners: Vec<GatewayListener>) -> Result<Value, String> {
+    let gateway = Gateway { proxy: proxy(&pod.id, &pod.link.addresses)?, listeners };
+    gateway.bootstrap().map_err(|error| error.to_string())
+}

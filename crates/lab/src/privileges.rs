@@ -1,0 +1,59 @@
+//! With which privileges a process in a pod runs: none beyond its user id, but for Envoy's mark.
+
+use serde::{Deserialize, Serialize};
+
+/// The user a sidecar's processes run as, as in Istio.
+pub(crate) const SIDECAR_USER: u32 = 1337;
+
+/// Who a process is and what it may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Privileges {
+    /// User and group; the lab's own if absent.
+    pub(crate) user: Option<u32>,
+    /// Whether it may mark its sockets (which takes all of `CAP_NET_ADMIN`, for the pod's network).
+    pub(crate) network: bool,
+}
+
+impl Privileges {
+    /// Those of an application.
+    pub(crate) const APPLICATION: Self = Self { user: None, network: false };
+
+    /// Those of a part of a sidecar. Without root there is no second user id to be had.
+    pub(crate) fn sidecar(rootless: bool, network: bool) -> Self {
+        Self { user: (!rootless).then_some(SIDECAR_USER), network }
+    }
+
+    /// The words before a command that give it these privileges and keep it from gaining more.
+    /// `setpriv` is the program's path: the command's own PATH may not lead to it.
+    pub(crate) fn words(self, setpriv: &str) -> Vec<String> {
+        let keep = if self.network { "-all,+net_admin" } else { "-all" };
+        let mut words = vec![setpriv.to_owned()];
+        if let Some(user) = self.user {
+            words.extend([format!("--reuid={user}"), format!("--regid={user}")]);
+            words.push("--clear-groups".to_owned());
+        }
+        for set in ["--bounding-set", "--inh-caps", "--ambient-caps"] {
+            words.push(format!("{set}={keep}"));
+        }
+        words.extend(["--no-new-privs".to_owned(), "--".to_owned()]);
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn privileges_as_words() {
+        assert_eq!(
+            Privileges::APPLICATION.words("setpriv").join(" "),
+            "setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs --"
+        );
+        let envoy = Privileges::sidecar(false, true).words("setpriv").join(" ");
+        assert!(envoy.starts_with("setpriv --reuid=1337 --regid=1337 --clear-groups "), "{envoy}");
+        assert!(envoy.contains("--ambient-caps=-all,+net_admin"), "{envoy}");
+        assert_eq!(Privileges::sidecar(true, false), Privileges::APPLICATION);
+    }
+}

@@ -1,0 +1,205 @@
+//! How a lab is: what `status` shows, and what the parts of the supervisor tell each other.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Plan, PodId};
+
+/// A lab, as its supervisor last saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The lab's name.
+    pub name: String,
+    /// How far it is.
+    pub phase: Phase,
+    /// Where the ingress gateway can be reached from outside, if there is one.
+    pub gateway_url: Option<String>,
+    /// Its pods.
+    pub pods: Vec<PodStatus>,
+}
+
+/// How far a lab is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// Pods are being started for the first time.
+    Starting,
+    /// The lab is up.
+    Running,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Addresses, IPv4 first.
+    pub addresses: Vec<IpAddr>,
+    /// Service account.
+    pub service_account: String,
+    /// Name of the node's end of its link.
+    pub interface: String,
+    /// Whether its traffic passes an Envoy with an authorizer.
+    pub sidecar: bool,
+    /// Whether all its containers are ready, so that Services lead to it.
+    pub ready: bool,
+    /// Its containers, those of the sidecar first.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerStatus {
+    /// Name.
+    pub name: String,
+    /// Image, as written in the manifest.
+    pub image: String,
+    /// What it does.
+    pub state: State,
+    /// Whether it runs and its declared TCP ports accept connections.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// Exit status of its last end; 128 and the signal for one that was killed.
+    pub exit_code: Option<u8>,
+    /// Why it does not run: the last line of its log, or why it could not be started.
+    pub message: Option<String>,
+    /// Its process, by its pid inside the lab.
+    pub pid: Option<u32>,
+    /// Its log.
+    pub log: PathBuf,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// It waits for others before its first start.
+    Waiting,
+    /// It runs.
+    Running,
+    /// It ended with status 0 and stays ended.
+    Completed,
+    /// It ended otherwise and stays ended.
+    Error,
+    /// It ended and will be started again.
+    CrashLoopBackOff,
+}
+
+impl State {
+    /// The word `status` shows.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "Waiting",
+            Self::Running => "Running",
+            Self::Completed => "Completed",
+            Self::Error => "Error",
+            Self::CrashLoopBackOff => "CrashLoopBackOff",
+        }
+    }
+}
+
+impl ContainerStatus {
+    /// A container that was not started yet.
+    pub(crate) fn waiting(name: &str, image: &str, log: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            image: image.to_owned(),
+            state: State::Waiting,
+            ready: false,
+            restarts: 0,
+            exit_code: None,
+            message: None,
+            pid: None,
+            log,
+        }
+    }
+
+    /// Whether it will not get ready by waiting a little longer.
+    fn stuck(&self) -> bool {
+        match self.state {
+            State::Error => true,
+            State::CrashLoopBackOff => self.restarts >= 2,
+            State::Waiting => self.message.is_some(),
+            State::Running | State::Completed => false,
+        }
+    }
+}
+
+impl PodStatus {
+    /// `NAMESPACE/NAME`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Why it is not ready, in one line.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        if self.ready {
+            return None;
+        }
+        let container = self.containers.iter().find(|c| !c.ready)?;
+        let state = match container.state {
+            State::Running => "runs, but not all of its ports accept connections",
+            other => other.as_str(),
+        };
+        let message = container.message.as_ref().map(|m| format!(": {m}")).unwrap_or_default();
+        Some(format!("container `{}`: {state}{message}", container.name))
+    }
+
+    fn settled(&self) -> bool {
+        self.ready || self.containers.iter().any(ContainerStatus::stuck)
+    }
+}
+
+impl Status {
+    /// A lab that was not started yet.
+    pub(crate) fn new(name: &str, plan: &Plan, containers: Vec<Vec<ContainerStatus>>) -> Self {
+        let pods = plan.pods.iter().zip(containers).map(|(pod, containers)| PodStatus {
+            namespace: pod.id.namespace.clone(),
+            name: pod.id.name.clone(),
+            addresses: pod.link.addresses.clone(),
+            service_account: pod.account.clone(),
+            interface: pod.link.interface.clone(),
+            sidecar: pod.has_sidecar(),
+            ready: false,
+            containers,
+        });
+        let (name, pods) = (name.to_owned(), pods.collect());
+        Self { name, phase: Phase::Starting, gateway_url: None, pods }
+    }
+
+    /// Whether every pod is ready or will not be soon.
+    pub(crate) fn settled(&self) -> bool {
+        self.pods.iter().all(PodStatus::settled)
+    }
+
+    /// The pods Services lead to.
+    pub(crate) fn ready(&self) -> BTreeSet<PodId> {
+        let ready = self.pods.iter().filter(|pod| pod.ready);
+        ready.map(|p| PodId { namespace: p.namespace.clone(), name: p.name.clone() }).collect()
+    }
+
+    /// Changes one container, and with it whether its pod is ready.
+    pub(crate) fn update(
+        &mut self,
+        pod: usize,
+        container: &str,
+        change: impl FnOnce(&mut ContainerStatus),
+    ) {
+        let Some(pod) = self.pods.get_mut(pod) else { return };
+        if let Some(container) = pod.containers.iter_mut().find(|c| c.name == container) {
+            change(container);
+        }
+        pod.ready = pod.containers.iter().all(|c| c.ready);
+    }
+}

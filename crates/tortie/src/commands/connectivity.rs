@@ -1,0 +1,102 @@
+//! `tortie connectivity`: who reaches whom.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tortie_policy::{Cell, Matrix, PortSpec};
+
+use crate::input::Files;
+use crate::output::{Failure, Format, Progress, YES, json};
+
+/// Arguments of `tortie connectivity`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tortie connectivity -f . --ports tcp/80,udp/53 -o json")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    files: Files,
+
+    /// Destination ports
+    #[arg(long, value_name = "PROTOCOL/PORT", value_delimiter = ',', required = true)]
+    ports: Vec<PortSpec>,
+
+    /// Take staged policies as enforced
+    #[arg(long)]
+    staged: bool,
+
+    /// Shape of the answer
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+/// Who reaches whom; rows are sources, columns destinations.
+#[derive(Serialize)]
+struct Answer {
+    endpoints: Vec<String>,
+    matrix: BTreeMap<String, Vec<Vec<bool>>>,
+    /// Pairs that are allowed as far as the network can tell: an HTTP rule has the last word.
+    conditional: Vec<Conditional>,
+}
+
+#[derive(Serialize)]
+struct Conditional {
+    port: String,
+    from: String,
+    to: String,
+}
+
+/// Asks about every pair.
+pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
+    let (_, cluster) = args.files.view(args.staged)?;
+    let answer = answer(&Matrix::new(&cluster), &args.ports);
+    match args.output {
+        Format::Json => json(&answer)?,
+        Format::Table => print(&answer),
+    }
+    Ok(YES)
+}
+
+fn answer(matrix: &Matrix<'_>, ports: &[PortSpec]) -> Answer {
+    let endpoints: Vec<String> = matrix.endpoints().map(|e| e.id.to_string()).collect();
+    let mut progress = Progress::new("rows", ports.len() * matrix.len());
+    let mut answer =
+        Answer { endpoints: endpoints.clone(), matrix: BTreeMap::new(), conditional: Vec::new() };
+    for port in ports {
+        let mut rows = Vec::new();
+        for (index, from) in endpoints.iter().enumerate() {
+            let row = matrix.row(index, *port);
+            let named = row.iter().zip(&endpoints).filter(|(cell, _)| cell.conditional);
+            answer.conditional.extend(named.map(|(_, to)| Conditional {
+                port: port.to_string(),
+                from: from.clone(),
+                to: to.clone(),
+            }));
+            rows.push(row.iter().map(|cell: &Cell| cell.allowed).collect());
+            progress.step();
+        }
+        answer.matrix.insert(port.to_string(), rows);
+    }
+    answer
+}
+
+fn print(answer: &Answer) {
+    for (port, rows) in &answer.matrix {
+        println!("{port}");
+        for (from, row) in answer.endpoints.iter().zip(rows) {
+            let to = answer.endpoints.iter().zip(row);
+            let reached: Vec<_> = to.filter(|(to, ok)| **ok && *to != from).collect();
+            let mark = |to: &String| {
+                let conditional =
+                    |c: &&Conditional| c.port == *port && c.from == *from && c.to == *to;
+                if answer.conditional.iter().any(|c| conditional(&c)) { "*" } else { "" }
+            };
+            let names: Vec<_> = reached.iter().map(|(to, _)| format!("{to}{}", mark(to))).collect();
+            println!(
+                "  {from} -> {}",
+                if names.is_empty() { "nobody".into() } else { names.join(", ") }
+            );
+        }
+    }
+    if !answer.conditional.is_empty() {
+        println!("* as far as the network can tell: an HTTP rule has the last word");
+    }
+}

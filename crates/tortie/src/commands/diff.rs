@@ -1,0 +1,176 @@
+//! `tortie diff`: changed verdicts between workloads, not changed text.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tortie_policy::{Cell, Cluster, Matrix, PortMatch, PortSpec, Protocol, TraceEntry, Word};
+
+use super::explain::entry_text;
+use crate::input::check;
+use crate::output::{Failure, Format, NO, Progress, YES, json, warn};
+
+/// Arguments of `tortie diff`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tortie diff --old policies/ --new proposal/ -o json")]
+pub(crate) struct Args {
+    /// Files or folders with the state before; may be given several times
+    #[arg(long, value_name = "PATH", required = true)]
+    old: Vec<PathBuf>,
+
+    /// Files or folders with the state after; may be given several times
+    #[arg(long, value_name = "PATH", required = true)]
+    new: Vec<PathBuf>,
+
+    /// Read folders with everything below them
+    #[arg(short = 'R', long)]
+    recursive: bool,
+
+    /// Destination ports [default: those that policies and pods name, and one that none names]
+    #[arg(long, value_name = "PROTOCOL/PORT", value_delimiter = ',')]
+    ports: Vec<PortSpec>,
+
+    /// Take staged policies as enforced in the state after
+    #[arg(long)]
+    staged: bool,
+
+    /// Shape of the answer
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+/// One flow whose verdict changes. A workload that exists on one side only has no verdict on the
+/// other.
+#[derive(Debug, Serialize)]
+struct Change {
+    from: String,
+    to: String,
+    port: String,
+    old: Option<Side>,
+    new: Option<Side>,
+}
+
+/// A verdict with what decided.
+#[derive(Debug, Serialize)]
+struct Side {
+    verdict: Word,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    conditional: bool,
+    #[serde(rename = "decidedBy")]
+    decided_by: Option<TraceEntry>,
+}
+
+/// Compares. Exit status 1 if a verdict changes.
+pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
+    let load = |paths: &[PathBuf]| -> Result<Cluster, Failure> {
+        let (loaded, cluster) = check(paths, args.recursive)?;
+        warn(&loaded.warnings);
+        Ok(cluster)
+    };
+    let (old, mut new) = (load(&args.old)?, load(&args.new)?);
+    if args.staged {
+        new = new.pending();
+    }
+    let ports = match args.ports.as_slice() {
+        [] => named_ports([&old, &new]),
+        given => given.to_vec(),
+    };
+    let changes = changes(&Matrix::new(&old), &Matrix::new(&new), &ports);
+    match args.output {
+        Format::Json => json(&changes)?,
+        Format::Table => print(&changes),
+    }
+    Ok(if changes.is_empty() { YES } else { NO })
+}
+
+/// The ports at which verdicts can differ: the ends of every range that a rule names, the ports
+/// pods declare, and for each protocol one that is named nowhere.
+fn named_ports(clusters: [&Cluster; 2]) -> Vec<PortSpec> {
+    let mut ports = BTreeSet::new();
+    let protocols = [Protocol::TCP, Protocol::UDP];
+    for cluster in clusters {
+        for rule in cluster.policies().flat_map(|p| p.ingress.iter().chain(&p.egress)) {
+            let entities = [&rule.source, &rule.destination];
+            let lists = entities.iter().flat_map(|e| e.ports.iter().chain(&e.not_ports));
+            for port in lists {
+                if let PortMatch::Range(first, last) = port {
+                    let of_rule = rule.protocol.filter(|p| p.has_ports());
+                    let all = of_rule.map_or(protocols.to_vec(), |p| vec![p]);
+                    ports.extend(all.iter().flat_map(|protocol| {
+                        [first, last].map(|port| PortSpec { protocol: *protocol, port: *port })
+                    }));
+                }
+            }
+        }
+        for port in cluster.endpoints().flat_map(|e| &e.ports) {
+            ports.insert(PortSpec { protocol: port.protocol, port: port.port });
+        }
+    }
+    for protocol in protocols {
+        let free = (1..=u16::MAX).rev().map(|port| PortSpec { protocol, port });
+        ports.extend(free.into_iter().find(|spec| !ports.contains(spec)));
+    }
+    ports.into_iter().collect()
+}
+
+fn changes(old: &Matrix<'_>, new: &Matrix<'_>, ports: &[PortSpec]) -> Vec<Change> {
+    let names = |matrix: &Matrix<'_>| -> Vec<String> {
+        matrix.endpoints().map(|e| e.id.to_string()).collect()
+    };
+    let (before, after) = (names(old), names(new));
+    let all: BTreeSet<&String> = before.iter().chain(&after).collect();
+    let mut progress = Progress::new("rows", all.len() * ports.len());
+    let mut changes = Vec::new();
+    for from in &all {
+        let row = |names: &[String], matrix: &Matrix<'_>, port| {
+            let position = names.iter().position(|n| n == *from);
+            position.map(|p| matrix.row(p, port)).unwrap_or_default()
+        };
+        for port in ports {
+            let (was, is) = (row(&before, old, *port), row(&after, new, *port));
+            for to in &all {
+                let cell = |names: &[String], cells: &[Cell]| {
+                    let position = names.iter().position(|n| n == *to);
+                    position.and_then(|p| cells.get(p)).map(side)
+                };
+                let (was, is) = (cell(&before, &was), cell(&after, &is));
+                if differ(was.as_ref(), is.as_ref()) {
+                    let (from, to) = ((*from).clone(), (*to).clone());
+                    changes.push(Change { from, to, port: port.to_string(), old: was, new: is });
+                }
+            }
+            progress.step();
+        }
+    }
+    changes
+}
+
+fn side(cell: &Cell) -> Side {
+    Side {
+        verdict: cell.allowed.into(),
+        conditional: cell.conditional,
+        decided_by: cell.decided_by.clone(),
+    }
+}
+
+fn differ(old: Option<&Side>, new: Option<&Side>) -> bool {
+    let view = |side: Option<&Side>| side.map(|s| (s.verdict, s.conditional));
+    view(old) != view(new)
+}
+
+fn print(changes: &[Change]) {
+    for change in changes {
+        println!("{} -> {} {}", change.from, change.to, change.port);
+        for (name, side) in [("old", &change.old), ("new", &change.new)] {
+            match side {
+                None => println!("  {name}: no such workload"),
+                Some(side) => {
+                    let by = side.decided_by.as_ref().map(entry_text).unwrap_or_default();
+                    let note = if side.conditional { " (HTTP has the last word)" } else { "" };
+                    println!("  {name}: {}{note}, {by}", side.verdict);
+                }
+            }
+        }
+    }
+    println!("{} verdicts change", changes.len());
+}
