@@ -85,7 +85,7 @@ impl<'a> Ruling<'a> {
             _ if self.code != Code::Ok => return None,
             Step::Rule { policy, index, .. } => (policy.rules(applicable.direction), index),
             Step::Profile { profile, index, .. } => (profile.rules(applicable.direction), index),
-            Step::NoMatch { .. } | Step::TierDefault { .. } | Step::NoProfile => return None,
+            _ => return None,
         };
         rules.get(index).map(AllowRule)
     }

@@ -64,6 +64,7 @@ fn allow_rules(applicable: &Applicable) -> impl Iterator<Item = AllowRule<'_>> {
     let direction = applicable.direction;
     let policies = applicable.tiers.iter().flat_map(|tier| &tier.policies);
     let of_policies = policies.flat_map(move |policy| policy.rules(direction));
-    let of_profiles = applicable.profiles.iter().flat_map(move |profile| profile.rules(direction));
+    let of_profiles =
+        applicable.profiles().iter().flat_map(move |profile| profile.rules(direction));
     of_policies.chain(of_profiles).filter(|rule| rule.action == Action::Allow).map(AllowRule)
 }

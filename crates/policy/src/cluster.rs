@@ -116,6 +116,16 @@ pub enum End {
     Continue,
 }
 
+impl Applicable {
+    /// The profiles that decide if no tier does; none where the traffic goes on instead.
+    pub fn profiles(&self) -> &[Arc<Profile>] {
+        match &self.end {
+            End::Profiles(profiles) => profiles,
+            End::Continue => &[],
+        }
+    }
+}
+
 /// The policies of one tier that apply, in order.
 #[derive(Debug, Clone)]
 pub struct TierPolicies {
