@@ -52,15 +52,20 @@ pub struct Address {
 impl Address {
     /// An address with a port.
     pub fn new(ip: IpAddr, port: u16) -> Address {
-        Address { ip: Some(ip.to_canonical()), port: Some(port) }
+        Address { ip: Some(ip), port: Some(port) }
+    }
+
+    /// The address; an IPv4 address in IPv6 clothes as the IPv4 address it is.
+    fn ip(&self) -> Option<IpAddr> {
+        self.ip.map(|ip| ip.to_canonical())
     }
 
     fn version(&self, version: IpVersion) -> Tri {
-        self.ip.map(|ip| IpVersion::of(ip) == version).into()
+        self.ip().map(|ip| IpVersion::of(ip) == version).into()
     }
 
     fn net(&self, net: &IpNet) -> Tri {
-        self.ip.map(|ip| net.contains(&ip)).into()
+        self.ip().map(|ip| net.contains(&ip)).into()
     }
 
     fn port(&self, first: u16, last: u16) -> Tri {
@@ -98,7 +103,7 @@ impl Address {
     }
 
     fn describe(&self, cluster: &Cluster) -> String {
-        let Some(ip) = self.ip else { return "an unknown address".to_owned() };
+        let Some(ip) = self.ip() else { return "an unknown address".to_owned() };
         match self.endpoints(cluster) {
             [] => format!("{ip}, the address of no known workload"),
             [e] => format!("{} (service account `{}`, {ip})", e.id, e.account.name),

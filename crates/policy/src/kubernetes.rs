@@ -137,7 +137,7 @@ fn addresses(pod: &Pod, errors: &mut Vec<FieldError>) -> Vec<IpAddr> {
         if pod.status.pod_ips.is_empty() { single.collect() } else { listed.collect() };
     let mut found: Vec<IpAddr> = Vec::new();
     for (field, text) in given.into_iter().filter(|(_, text)| !text.is_empty()) {
-        match text.parse::<IpAddr>() {
+        match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
             Ok(address) if found.iter().any(|f| f.is_ipv4() == address.is_ipv4()) => {}
             Ok(address) => found.push(address),
             Err(_) => errors.push(FieldError::new(field, format!("`{text}` is not an address"))),

@@ -30,7 +30,7 @@ impl FromStr for Party {
             return Err(QueryError::HostEndpoint);
         }
         match text.parse() {
-            Ok(address) => Ok(Party::Address(address)),
+            Ok(address) => Ok(Party::Address(IpAddr::to_canonical(&address))),
             Err(_) => text.parse().map(Party::Endpoint).map_err(|_| QueryError::Party(text.into())),
         }
     }
@@ -265,7 +265,7 @@ fn resolve<'c>(cluster: &'c Cluster, party: &Party) -> Result<Resolved<'c>, Quer
                 [endpoint] => Some(endpoint),
                 _ => None,
             },
-            addresses: vec![*address],
+            addresses: vec![address.to_canonical()],
         }),
         Party::Endpoint(id) => {
             let endpoint = cluster.endpoint(id).ok_or_else(|| QueryError::NoEndpoint {
