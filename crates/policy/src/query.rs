@@ -113,6 +113,14 @@ pub enum QueryError {
     /// The endpoint has finished and has no address.
     #[error("pod `{0}` has finished and has no address")]
     NoAddress(EndpointId),
+    /// Several endpoints use the address, and their policies may differ.
+    #[error("`{address}` is the address of several pods: {}", join(pods))]
+    Ambiguous {
+        /// As asked.
+        address: IpAddr,
+        /// The pods.
+        pods: Vec<EndpointId>,
+    },
     /// The two ends have no address family in common.
     #[error("`{0}` and `{1}` have no address family in common")]
     NoFamily(String, String),
@@ -129,6 +137,10 @@ pub enum QueryError {
         /// Name asked for.
         name: String,
     },
+}
+
+fn join(pods: &[EndpointId]) -> String {
+    pods.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The answer: a verdict for each place that decides.
@@ -260,13 +272,17 @@ struct Resolved<'c> {
 
 fn resolve<'c>(cluster: &'c Cluster, party: &Party) -> Result<Resolved<'c>, QueryError> {
     match party {
-        Party::Address(address) => Ok(Resolved {
-            endpoint: match cluster.at(*address) {
+        Party::Address(address) => {
+            let endpoint = match cluster.at(*address) {
+                [] => None,
                 [endpoint] => Some(endpoint),
-                _ => None,
-            },
-            addresses: vec![address.to_canonical()],
-        }),
+                several => {
+                    let pods = several.iter().map(|e| e.id.clone()).collect();
+                    return Err(QueryError::Ambiguous { address: *address, pods });
+                }
+            };
+            Ok(Resolved { endpoint, addresses: vec![address.to_canonical()] })
+        }
         Party::Endpoint(id) => {
             let endpoint = cluster.endpoint(id).ok_or_else(|| QueryError::NoEndpoint {
                 id: id.clone(),
