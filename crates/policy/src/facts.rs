@@ -60,10 +60,6 @@ impl Address {
         self.ip.map(|ip| ip.to_canonical())
     }
 
-    fn version(&self, version: IpVersion) -> Tri {
-        self.ip().map(|ip| IpVersion::of(ip) == version).into()
-    }
-
     fn net(&self, net: &IpNet) -> Tri {
         self.ip().map(|ip| net.contains(&ip)).into()
     }
@@ -112,6 +108,12 @@ impl Address {
     }
 }
 
+/// Whether traffic is of a family: both ends are of the same, so one known address tells.
+fn family(source: &Address, destination: &Address, version: IpVersion) -> Tri {
+    let ends = [source.ip(), destination.ip()].into_iter().flatten();
+    Tri::unanimous(ends.map(|ip| IpVersion::of(ip) == version))
+}
+
 /// The HTTP part of a flow as the network layer sees it: it cannot see the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpAtNetwork {
@@ -149,7 +151,7 @@ impl Flow<'_> {
 
 impl Facts for Flow<'_> {
     fn ip_version(&self, version: IpVersion) -> Tri {
-        self.destination.version(version)
+        family(&self.source, &self.destination, version)
     }
 
     fn protocol(&self, protocol: Protocol) -> Tri {
@@ -246,6 +248,8 @@ enum Binding {
     Bound,
     /// The address belongs to no known workload: certificate and address must both fit.
     Stranger(Account),
+    /// The address is not known, so nobody can tell whether the certificate is used where it may.
+    Unplaced(Account),
     /// The certificate is not that of the workload at the address.
     Stolen(Account),
     /// The certificate names no workload.
@@ -263,6 +267,7 @@ impl Binding {
             Principal::Workload(id) => id,
         };
         match address.endpoints(cluster) {
+            _ if address.ip.is_none() => Binding::Unplaced(id.account),
             [] => Binding::Stranger(id.account),
             endpoints if endpoints.iter().all(|e| e.account == id.account) => Binding::Bound,
             _ => Binding::Stolen(id.account),
@@ -358,7 +363,7 @@ impl<'a> Request<'a> {
 
 impl Facts for Request<'_> {
     fn ip_version(&self, version: IpVersion) -> Tri {
-        self.destination.version(version)
+        family(&self.source, &self.destination, version)
     }
 
     fn protocol(&self, protocol: Protocol) -> Tri {
@@ -383,7 +388,10 @@ impl Facts for Request<'_> {
         match binding {
             Binding::Plaintext | Binding::Bound => by_address,
             Binding::Stranger(account) => by_address & certificate(self.cluster, account, peers),
-            Binding::Stolen(_) | Binding::Foreign | Binding::Untrusted(_) => Tri::Unknown,
+            Binding::Unplaced(_)
+            | Binding::Stolen(_)
+            | Binding::Foreign
+            | Binding::Untrusted(_) => Tri::Unknown,
         }
     }
 
@@ -405,7 +413,9 @@ impl Facts for Request<'_> {
         let who = address.describe(self.cluster);
         match binding {
             Binding::Plaintext | Binding::Bound => who,
-            Binding::Stranger(account) => format!("{who} with the certificate of {account}"),
+            Binding::Stranger(account) | Binding::Unplaced(account) => {
+                format!("{who} with the certificate of {account}")
+            }
             Binding::Stolen(account) => {
                 format!("{who} with the certificate of {account}, which is another workload")
             }
