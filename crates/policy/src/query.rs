@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::layer4::number;
 use crate::{
     Address, Cluster, Direction, Endpoint, EndpointId, Facts, Flow, HttpAtNetwork, HttpRequest,
     Principal, Protocol, Request, TraceEntry, Trust, evaluate,
@@ -58,13 +59,10 @@ impl FromStr for PortName {
     type Err = QueryError;
 
     fn from_str(text: &str) -> Result<PortName, QueryError> {
-        match text.parse() {
-            Ok(0) => Err(QueryError::Port(text.into())),
-            Ok(number) => Ok(PortName::Number(number)),
-            Err(_) if text.bytes().all(|b| b.is_ascii_digit()) => {
-                Err(QueryError::Port(text.into()))
-            }
-            Err(_) => Ok(PortName::Name(text.into())),
+        match number(text) {
+            Some(number) if number > 0 => Ok(PortName::Number(number)),
+            _ if text.bytes().any(|b| b.is_ascii_lowercase()) => Ok(PortName::Name(text.into())),
+            _ => Err(QueryError::Port(text.into())),
         }
     }
 }
@@ -124,8 +122,8 @@ pub enum QueryError {
     /// The two ends have no address family in common.
     #[error("`{0}` and `{1}` have no address family in common")]
     NoFamily(String, String),
-    /// No port 1 to 65535.
-    #[error("`{0}` is not a port between 1 and 65535")]
+    /// No port 1 to 65535, and no name of one.
+    #[error("`{0}` is neither a port between 1 and 65535 nor the name of one")]
     Port(String),
     /// The receiver has no port of that name.
     #[error("`{to}` declares no {protocol} port named `{name}`")]
