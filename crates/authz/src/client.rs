@@ -19,7 +19,7 @@ use tortie_proto::ext_authz::core::{Address, SocketAddress};
 use tortie_proto::ext_authz::rpc::Code;
 use tortie_proto::ext_authz::{AttributeContext, CheckRequest, CheckResponse};
 
-use crate::health::DETAIL;
+use crate::health::{DETAIL, FINGERPRINT};
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -96,6 +96,8 @@ pub struct Report {
     pub healthy: bool,
     /// What it waits for, or that its policy is stale.
     pub detail: Option<String>,
+    /// Which policy is in force: equal to [`crate::source::Loaded::fingerprint`] of its files.
+    pub fingerprint: Option<u64>,
 }
 
 /// Which question about health.
@@ -115,12 +117,13 @@ pub async fn health(socket: &Path, check: HealthCheck) -> Result<Report, ClientE
         HealthCheck::Readiness => client.check_readiness(HealthCheckRequest {}).await,
     };
     let answer = answer.map_err(|status| call_failed(socket, status))?;
-    let detail = detail(answer.metadata());
-    Ok(Report { healthy: answer.into_inner().healthy, detail })
+    let detail = text(answer.metadata(), DETAIL);
+    let fingerprint = text(answer.metadata(), FINGERPRINT).and_then(|text| text.parse().ok());
+    Ok(Report { healthy: answer.into_inner().healthy, detail, fingerprint })
 }
 
-fn detail(metadata: &MetadataMap) -> Option<String> {
-    Some(metadata.get(DETAIL)?.to_str().ok()?.to_owned())
+fn text(metadata: &MetadataMap, key: &'static str) -> Option<String> {
+    Some(metadata.get(key)?.to_str().ok()?.to_owned())
 }
 
 /// Prints an answer: the code and its message, then what the dynamic metadata says, a line each.

@@ -1,6 +1,7 @@
 //! Health: Dikastes' service and the standard one, over the same facts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tonic::metadata::AsciiMetadataValue;
@@ -15,6 +16,9 @@ use crate::text::Shown;
 /// Response metadata that says what the boolean of Dikastes' protocol cannot: why the server is
 /// not ready, or that it works with old policy.
 pub(crate) const DETAIL: &str = "tortie-detail";
+
+/// Response metadata that says which policy is in force: a number, equal for equal files.
+pub(crate) const FINGERPRINT: &str = "tortie-policy";
 
 /// Whether the policy in force is that of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,18 +37,26 @@ pub enum Config {
 pub struct Health {
     readiness: Readiness,
     config: Arc<ArcSwap<Config>>,
+    fingerprint: Arc<AtomicU64>,
 }
 
 impl Health {
     /// Health that follows a readiness, with current configuration.
     #[must_use]
     pub fn new(readiness: Readiness) -> Self {
-        Self { readiness, config: Arc::new(ArcSwap::from_pointee(Config::Current)) }
+        let config = Arc::new(ArcSwap::from_pointee(Config::Current));
+        Self { readiness, config, fingerprint: Arc::default() }
     }
 
     /// Records whether the policy in force is that of the files.
     pub fn set_config(&self, config: Config) {
         self.config.store(Arc::new(config));
+    }
+
+    /// Records which policy is in force, by [`crate::source::Loaded::fingerprint`]; call it after
+    /// the policy was put in force.
+    pub fn set_fingerprint(&self, fingerprint: u64) {
+        self.fingerprint.store(fingerprint, Ordering::Release);
     }
 
     /// Whether the policy in force is that of the files.
@@ -66,6 +78,8 @@ impl Health {
 
     fn answer<T>(&self, message: T) -> Response<T> {
         let mut response = Response::new(message);
+        let fingerprint = self.fingerprint.load(Ordering::Acquire);
+        response.metadata_mut().insert(FINGERPRINT, fingerprint.into());
         if let Some(detail) = self.detail()
             && let Some(value) = ascii(&detail)
         {

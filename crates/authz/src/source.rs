@@ -50,6 +50,14 @@ impl Source {
     }
 }
 
+impl Loaded {
+    /// Which set of files this is: equal for equal contents, within one build of the program.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
 /// The one writer of the snapshot: reloads changed files, and keeps the last good set when they
 /// are broken.
 pub struct Reloader {
@@ -82,6 +90,7 @@ impl Reloader {
         let last = Outcome::Good(loaded.fingerprint);
         let first = Arc::new(Snapshot::new(loaded.cluster, endpoint.clone()));
         let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
+        health.set_fingerprint(loaded.fingerprint);
         let mut reloader = Self { source, endpoint, snapshot, health, guard, last };
         warn(&loaded.warnings);
         reloader.announce(&first, "policy loaded");
@@ -110,7 +119,8 @@ impl Reloader {
 
     fn good(&mut self, loaded: Loaded) {
         self.health.set_config(Config::Current);
-        let outcome = Outcome::Good(loaded.fingerprint);
+        let fingerprint = loaded.fingerprint;
+        let outcome = Outcome::Good(fingerprint);
         if outcome == self.last {
             return;
         }
@@ -118,6 +128,7 @@ impl Reloader {
         warn(&loaded.warnings);
         let snapshot = Arc::new(Snapshot::new(loaded.cluster, self.endpoint.clone()));
         self.snapshot.store(Arc::clone(&snapshot));
+        self.health.set_fingerprint(fingerprint);
         self.announce(&snapshot, "policy reloaded");
     }
 

@@ -17,9 +17,10 @@ use tortie_proto::health::health_server::HealthServer;
 
 use crate::health::Health;
 
-/// Largest request read, in bytes. Envoy sends headers and, if configured to, a body; both are
-/// skipped, but must arrive first.
-const MAX_REQUEST: usize = 4 << 20;
+/// Largest request read, in bytes; a larger one is refused. Envoy sends all headers (60 KiB unless
+/// configured otherwise) and, if configured to, the body and a certificate. All of those are
+/// skipped, but must arrive first, and every request in flight may take so much memory.
+const MAX_REQUEST: usize = 512 << 10;
 /// Requests in flight on one connection before the client must wait or open another.
 const MAX_STREAMS: u32 = 1024;
 /// Pause after a failed accept. What makes it fail (no file descriptors left) does not end soon,

@@ -226,6 +226,30 @@ fn reloads_under_load_without_a_failed_request() {
 }
 
 #[test]
+fn an_idle_server_is_small() {
+    let folder = folder();
+    let server = Server::start(folder.path(), "default/database");
+    block_on(async { assert_eq!(code(&server, honest()).await, Code::Ok) });
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 15 << 10, "{kib} KiB resident");
+}
+
+#[test]
+fn a_request_without_measure_is_refused() {
+    let folder = folder();
+    let server = Server::start(folder.path(), "default/database");
+    block_on(async {
+        let mut client = server.client().await;
+        let large = http(SUMMARY, "", "GET", &format!("/{}", "x".repeat(1 << 20)));
+        let error = client.check(large).await.unwrap_err();
+        assert_eq!(error.code(), tonic::Code::OutOfRange);
+        assert_eq!(code(&server, honest()).await, Code::Ok);
+    });
+}
+
+#[test]
 fn a_second_server_does_not_take_the_socket() {
     let folder = folder();
     let server = Server::start(folder.path(), "default/database");

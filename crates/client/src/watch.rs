@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use notify::{Config, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Events that follow each other within this time are one change.
 const QUIET: Duration = Duration::from_millis(30);
+/// Longest wait for quiet: a log that is written into a watched directory all the time must not put
+/// off the news for ever.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often to look where the kernel cannot tell.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -58,13 +62,16 @@ impl Watch {
         Ok(Watch { changes, _watcher: watcher })
     }
 
-    /// Waits for a change, and then until the files are quiet for a moment. A change that happened
+    /// Waits for a change, and then until the files are quiet for a moment or a second has passed. A
+    /// change that happened
     /// since the last call returns at once.
     pub async fn changed(&mut self) {
         if self.changes.changed().await.is_err() {
             return std::future::pending().await;
         }
-        while let Ok(Ok(())) = tokio::time::timeout(QUIET, self.changes.changed()).await {}
+        let quiet =
+            async { while let Ok(Ok(())) = timeout(QUIET, self.changes.changed()).await {} };
+        let _ = timeout(PATIENCE, quiet).await;
     }
 }
 
@@ -104,6 +111,23 @@ mod tests {
         noticed(&mut watch).await;
         std::fs::remove_file(&file).unwrap();
         noticed(&mut watch).await;
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_never_quiet_is_still_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = Watch::new(&[dir.path().to_owned()], false).unwrap();
+        let noise = dir.path().join("log");
+        let write = async {
+            loop {
+                std::fs::write(&noise, "x").unwrap();
+                tokio::time::sleep(QUIET / 10).await;
+            }
+        };
+        tokio::select! {
+            () = noticed(&mut watch) => {}
+            () = write => {}
+        }
     }
 
     #[test]

@@ -110,7 +110,8 @@ impl Case {
         }
     }
 
-    fn difference(&self, explanation: &Explanation) -> Option<String> {
+    /// What of an answer is not as expected, if anything.
+    pub fn difference(&self, explanation: &Explanation) -> Option<String> {
         if explanation.verdict != self.expect {
             return Some(format!("expected {}, found {}", self.expect, explanation.verdict));
         }

@@ -57,15 +57,16 @@ pub struct Address {
 impl Address {
     /// An address with a port.
     pub fn new(ip: IpAddr, port: u16) -> Address {
-        Address { ip: Some(ip.to_canonical()), port: Some(port) }
+        Address { ip: Some(ip), port: Some(port) }
     }
 
-    fn version(&self, version: IpVersion) -> Tri {
-        self.ip.map(|ip| IpVersion::of(ip) == version).into()
+    /// The address; an IPv4 address in IPv6 clothes as the IPv4 address it is.
+    fn ip(&self) -> Option<IpAddr> {
+        self.ip.map(|ip| ip.to_canonical())
     }
 
     fn net(&self, net: &IpNet) -> Tri {
-        self.ip.map(|ip| net.contains(&ip)).into()
+        self.ip().map(|ip| net.contains(&ip)).into()
     }
 
     fn port(&self, first: u16, last: u16) -> Tri {
@@ -137,7 +138,7 @@ impl Address {
     }
 
     fn describe(&self, cluster: &Cluster) -> String {
-        let Some(ip) = self.ip else { return "an unknown address".to_owned() };
+        let Some(ip) = self.ip() else { return "an unknown address".to_owned() };
         match self.endpoints(cluster) {
             [] => match (cluster.hosts_at(ip), cluster.sets_with(ip).next()) {
                 ([host, ..], _) => format!("host endpoint {} ({ip})", host.name),
@@ -148,6 +149,12 @@ impl Address {
             _ => format!("{ip}, which several workloads claim"),
         }
     }
+}
+
+/// Whether traffic is of a family: both ends are of the same, so one known address tells.
+fn family(source: &Address, destination: &Address, version: IpVersion) -> Tri {
+    let ends = [source.ip(), destination.ip()].into_iter().flatten();
+    Tri::unanimous(ends.map(|ip| IpVersion::of(ip) == version))
 }
 
 /// The HTTP part of a flow as the network layer sees it: it cannot see the request.
@@ -189,7 +196,7 @@ impl Flow<'_> {
 
 impl Facts for Flow<'_> {
     fn ip_version(&self, version: IpVersion) -> Tri {
-        self.destination.version(version)
+        family(&self.source, &self.destination, version)
     }
 
     fn protocol(&self, protocol: Protocol) -> Tri {
@@ -304,6 +311,8 @@ enum Binding {
     Bound,
     /// The address belongs to no known workload: certificate and address must both fit.
     Stranger(Account),
+    /// The address is not known, so nobody can tell whether the certificate is used where it may.
+    Unplaced(Account),
     /// The certificate is not that of the workload at the address.
     Stolen(Account),
     /// The certificate names no workload.
@@ -321,6 +330,7 @@ impl Binding {
             Principal::Workload(id) => id,
         };
         match address.endpoints(cluster) {
+            _ if address.ip.is_none() => Binding::Unplaced(id.account),
             [] => Binding::Stranger(id.account),
             endpoints if endpoints.iter().all(|e| e.account == id.account) => Binding::Bound,
             _ => Binding::Stolen(id.account),
@@ -416,7 +426,7 @@ impl<'a> Request<'a> {
 
 impl Facts for Request<'_> {
     fn ip_version(&self, version: IpVersion) -> Tri {
-        self.destination.version(version)
+        family(&self.source, &self.destination, version)
     }
 
     fn protocol(&self, protocol: Protocol) -> Tri {
@@ -454,7 +464,10 @@ impl Facts for Request<'_> {
         match binding {
             Binding::Plaintext | Binding::Bound => by_address,
             Binding::Stranger(account) => by_address & certificate(self.cluster, account, peers),
-            Binding::Stolen(_) | Binding::Foreign | Binding::Untrusted(_) => Tri::Unknown,
+            Binding::Unplaced(_)
+            | Binding::Stolen(_)
+            | Binding::Foreign
+            | Binding::Untrusted(_) => Tri::Unknown,
         }
     }
 
@@ -476,7 +489,9 @@ impl Facts for Request<'_> {
         let who = address.describe(self.cluster);
         match binding {
             Binding::Plaintext | Binding::Bound => who,
-            Binding::Stranger(account) => format!("{who} with the certificate of {account}"),
+            Binding::Stranger(account) | Binding::Unplaced(account) => {
+                format!("{who} with the certificate of {account}")
+            }
             Binding::Stolen(account) => {
                 format!("{who} with the certificate of {account}, which is another workload")
             }

@@ -146,9 +146,17 @@ pub fn asks_for_sidecars(namespace: &ObjectMeta) -> bool {
     namespace.labels.get("istio-injection").map(String::as_str) == Some("enabled")
 }
 
-/// Whether a pod will never run again, so that its address belongs to somebody else.
+/// Annotations in which a network plugin notes a pod's address, and that it took it back.
+const ADDRESS_ANNOTATIONS: [&str; 2] = ["cni.projectcalico.org/podIP", "vpc.amazonaws.com/pod-ips"];
+
+/// Whether a pod will never use its address again, so that it belongs to somebody else: its
+/// containers have ended, or it is being deleted and the network plugin has taken the address back.
 pub(crate) fn is_finished(pod: &Pod) -> bool {
-    matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed" | "Completed"))
+    let ended = matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed" | "Completed"));
+    let annotations = &pod.metadata.annotations;
+    let taken = |key: &&str| annotations.get(*key).is_some_and(String::is_empty);
+    let terminating = pod.metadata.deletion_timestamp.is_some();
+    ended || (terminating && ADDRESS_ANNOTATIONS.iter().any(|key| taken(&key)))
 }
 
 /// The pod's addresses, the first of each family.
@@ -162,7 +170,7 @@ fn addresses(pod: &Pod, errors: &mut Vec<FieldError>) -> Vec<IpAddr> {
         if pod.status.pod_ips.is_empty() { single.collect() } else { listed.collect() };
     let mut found: Vec<IpAddr> = Vec::new();
     for (field, text) in given.into_iter().filter(|(_, text)| !text.is_empty()) {
-        match text.parse::<IpAddr>() {
+        match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
             Ok(address) if found.iter().any(|f| f.is_ipv4() == address.is_ipv4()) => {}
             Ok(address) => found.push(address),
             Err(_) => errors.push(FieldError::new(field, format!("`{text}` is not an address"))),

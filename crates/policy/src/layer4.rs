@@ -31,7 +31,7 @@ impl Protocol {
         let named = NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
         match named {
             Some((_, number)) => Some(Protocol(*number)),
-            None => text.parse().ok().filter(|n| *n > 0).map(Protocol),
+            None => number(text).filter(|n| *n > 0).map(Protocol),
         }
     }
 
@@ -131,9 +131,14 @@ impl PortMatch {
     }
 }
 
+/// A number of digits alone: no sign, no blanks.
+pub(crate) fn number<N: std::str::FromStr>(text: &str) -> Option<N> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
 fn port(text: &str) -> Result<u16, String> {
-    match text.parse() {
-        Ok(port) if port > 0 => Ok(port),
+    match number(text) {
+        Some(port) if port > 0 => Ok(port),
         _ => Err(format!("`{text}` is not a port between 1 and 65535")),
     }
 }
@@ -158,7 +163,7 @@ mod tests {
         for (text, number) in [("TCP", 6), ("tcp", 6), ("icmpv6", 58), ("99", 99), ("6", 6)] {
             assert_eq!(Protocol::parse(text).map(Protocol::number), Some(number), "{text}");
         }
-        for text in ["", "0", "256", "-1", "tcpp", "6.0"] {
+        for text in ["", "0", "256", "-1", "+6", " 6", "tcpp", "6.0"] {
             assert_eq!(Protocol::parse(text), None, "{text}");
         }
     }
@@ -170,7 +175,10 @@ mod tests {
         assert_eq!(text("80:90"), Ok(PortMatch::Range(80, 90)));
         assert_eq!(text("http-alt"), Ok(PortMatch::Named("http-alt".into())));
         assert_eq!(PortMatch::from_wire(&IntOrString::Int(1)), Ok(PortMatch::Range(1, 1)));
-        for wrong in ["", "0", "65536", "90:80", "1:", ":", "Http", "a_b", "-a", "a--b", "80:x"] {
+        for wrong in [
+            "", "0", "65536", "90:80", "1:", ":", "Http", "a_b", "-a", "a--b", "80:x", "+80",
+            "+1:+2", "1: 2", "1:2:3",
+        ] {
             assert!(text(wrong).is_err(), "{wrong}");
         }
         for wrong in [0, -1, 65536] {

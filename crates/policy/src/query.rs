@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use smol_str::SmolStr;
 
+use crate::layer4::number;
 use crate::{
     Address, Applicable, Cluster, Direction, Endpoint, EndpointId, EndpointToHost, Facts, Failsafe,
     Flow, HostEndpoint, HttpAtNetwork, HttpRequest, Plane, Principal, Protocol, Request, Side,
@@ -34,7 +35,7 @@ impl FromStr for Party {
             return Ok(Party::HostEndpoint(name.to_owned()));
         }
         match text.parse() {
-            Ok(address) => Ok(Party::Address(address)),
+            Ok(address) => Ok(Party::Address(IpAddr::to_canonical(&address))),
             Err(_) => text.parse().map(Party::Endpoint).map_err(|_| QueryError::Party(text.into())),
         }
     }
@@ -63,13 +64,10 @@ impl FromStr for PortName {
     type Err = QueryError;
 
     fn from_str(text: &str) -> Result<PortName, QueryError> {
-        match text.parse() {
-            Ok(0) => Err(QueryError::Port(text.into())),
-            Ok(number) => Ok(PortName::Number(number)),
-            Err(_) if text.bytes().all(|b| b.is_ascii_digit()) => {
-                Err(QueryError::Port(text.into()))
-            }
-            Err(_) => Ok(PortName::Name(text.into())),
+        match number(text) {
+            Some(number) if number > 0 => Ok(PortName::Number(number)),
+            _ if text.bytes().any(|b| b.is_ascii_lowercase()) => Ok(PortName::Name(text.into())),
+            _ => Err(QueryError::Port(text.into())),
         }
     }
 }
@@ -123,11 +121,19 @@ pub enum QueryError {
     /// The endpoint has finished and has no address.
     #[error("pod `{0}` has finished and has no address")]
     NoAddress(EndpointId),
+    /// Several endpoints use the address, and their policies may differ.
+    #[error("`{address}` is the address of several pods: {}", join(pods))]
+    Ambiguous {
+        /// As asked.
+        address: IpAddr,
+        /// The pods.
+        pods: Vec<EndpointId>,
+    },
     /// The two ends have no address family in common.
     #[error("`{0}` and `{1}` have no address family in common")]
     NoFamily(String, String),
-    /// No port 1 to 65535.
-    #[error("`{0}` is not a port between 1 and 65535")]
+    /// No port 1 to 65535, and no name of one.
+    #[error("`{0}` is neither a port between 1 and 65535 nor the name of one")]
     Port(String),
     /// The receiver has no port of that name.
     #[error("`{to}` declares no {protocol} port named `{name}`")]
@@ -139,6 +145,10 @@ pub enum QueryError {
         /// Name asked for.
         name: String,
     },
+}
+
+fn join(pods: &[EndpointId]) -> String {
+    pods.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The answer: a verdict for each place that decides.
@@ -522,7 +532,13 @@ impl Resolved<'_> {
 fn resolve<'c>(cluster: &'c Cluster, party: &Party) -> Result<Resolved<'c>, QueryError> {
     match party {
         Party::Address(address) => {
-            Ok(Resolved { who: who(cluster, *address), addresses: vec![*address] })
+            let several = cluster.at(*address);
+            if several.len() > 1 {
+                let pods = several.iter().map(|e| e.id.clone()).collect();
+                return Err(QueryError::Ambiguous { address: *address, pods });
+            }
+            let address = address.to_canonical();
+            Ok(Resolved { who: who(cluster, address), addresses: vec![address] })
         }
         Party::Endpoint(id) => {
             let endpoint = cluster.endpoint(id).ok_or_else(|| QueryError::NoEndpoint {

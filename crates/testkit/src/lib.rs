@@ -1,5 +1,18 @@
 //! Development only: what the tests of several crates share.
 //!
+//! - [`verdicts`]: the scenarios under `corpus/verdicts`, and a runner that puts them to any
+//!   [`Engine`] that gives verdicts; [`Reference`] is the one all others are measured by.
+//! - [`validation`]: the tables under `corpus/validation` of documents and their errors.
+//! - [`cluster`] and [`resources`]: from YAML in a test to what it describes.
+//! - [`table`]: reads tables of tab-separated cells.
 //! - [`workspace`]: the packages and edges of this repository, for the layering and licence tests.
 
+mod build;
+mod engine;
+pub mod table;
+pub mod validation;
+pub mod verdicts;
 pub mod workspace;
+
+pub use build::{cluster, resources};
+pub use engine::{Answer, Engine, Reference, Session};

@@ -79,6 +79,19 @@ impl From<tortie_lab::Error> for Failure {
     }
 }
 
+/// What the lab says keeps its exit status and hint; anything else is something that could not be
+/// reached.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        match error.downcast::<tortie_lab::Error>() {
+            Ok(error) => Failure::from(error),
+            Err(error) => {
+                Failure { status: UNREACHABLE, errors: vec![(format!("{error:#}"), None)] }
+            }
+        }
+    }
+}
+
 /// Writes warnings to standard error.
 pub(crate) fn warn(warnings: &[FileError]) {
     for warning in warnings {

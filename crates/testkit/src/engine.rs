@@ -1,0 +1,63 @@
+//! Things that give verdicts: the reference evaluator, and everything measured by it.
+
+use anyhow::anyhow;
+use tortie_model::Resource;
+use tortie_policy::{Cluster, Explanation, Query, Trust, Word, explain};
+
+/// A thing that takes resources and gives verdicts.
+pub trait Engine {
+    /// What to call it in a failure.
+    fn name(&self) -> &'static str;
+
+    /// Takes in the resources of one scenario.
+    ///
+    /// # Errors
+    /// If the engine refuses them.
+    fn open(&self, resources: &[Resource], trust: &Trust) -> anyhow::Result<Box<dyn Session>>;
+}
+
+/// An engine that has taken in resources.
+pub trait Session {
+    /// Answers a question about one flow.
+    ///
+    /// # Errors
+    /// If the question makes no sense for these resources.
+    fn ask(&self, query: &Query) -> anyhow::Result<Answer>;
+}
+
+/// What an engine says of a flow.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// The verdict of every leg, with the rules that decided.
+    Explained(Box<Explanation>),
+    /// The verdict alone.
+    Verdict(Word),
+    /// The engine does not judge such flows: HTTP requests in the kernel, say.
+    OutOfScope,
+}
+
+/// The reference evaluator of `tortie-policy`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reference;
+
+struct ReferenceSession {
+    cluster: Cluster,
+    trust: Trust,
+}
+
+impl Engine for Reference {
+    fn name(&self) -> &'static str {
+        "reference"
+    }
+
+    fn open(&self, resources: &[Resource], trust: &Trust) -> anyhow::Result<Box<dyn Session>> {
+        let cluster = Cluster::build(resources).map_err(|invalid| anyhow!("{invalid:#?}"))?;
+        Ok(Box::new(ReferenceSession { cluster, trust: trust.clone() }))
+    }
+}
+
+impl Session for ReferenceSession {
+    fn ask(&self, query: &Query) -> anyhow::Result<Answer> {
+        Ok(Answer::Explained(Box::new(explain(&self.cluster, &self.trust, query)?)))
+    }
+}
