@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use smol_str::{SmolStr, ToSmolStr};
-use tortie_model::{FieldError, Namespace, Object, Pod, Resource};
+use tortie_model::{FieldError, Namespace, Object, Pod, Resource, Workload};
 
 use crate::convert::BUILT_IN_TIERS;
 use crate::{
     Account, Direction, Endpoint, EndpointId, Labels, Order, Policy, PolicyId, Profile, Tier,
-    kubernetes, labels,
+    kubernetes, labels, name,
 };
 
 /// Policies, tiers, endpoints, namespaces and service accounts.
@@ -137,11 +137,13 @@ impl Cluster {
     }
 }
 
-/// A pod, and where it came from: one that is written out replaces one of a workload.
+/// Most pods that all workloads together may stand for.
+const MAX_REPLICAS: usize = 100_000;
+
+/// A pod, and where it came from.
 struct Candidate {
     resource: usize,
     pod: Pod,
-    expanded: bool,
 }
 
 /// Gathers resources, whatever their order, before they are put together.
@@ -150,7 +152,10 @@ struct Builder {
     invalid: Vec<Invalid>,
     tiers: BTreeMap<SmolStr, (usize, Arc<Tier>)>,
     policies: BTreeMap<PolicyId, (usize, Arc<Policy>)>,
+    /// Pods that are written out; each replaces a workload's pod of the same name.
     pods: BTreeMap<EndpointId, Candidate>,
+    /// Pods of workloads.
+    replicas: BTreeMap<EndpointId, Candidate>,
     namespaces: BTreeMap<SmolStr, (usize, Namespace)>,
     accounts: BTreeMap<Account, (usize, Labels)>,
 }
@@ -169,11 +174,13 @@ impl Builder {
             }
             Object::Tier(tier) => self.tier(index, Tier::try_from(&**tier), &mut errors),
             Object::Namespace(namespace) => {
+                name::check_namespace_name(&namespace.metadata, &mut errors);
                 let name = namespace.metadata.name.to_smolstr();
                 let given = (index, (**namespace).clone());
                 duplicate(self.namespaces.insert(name, given).map(|g| g.0), &mut errors);
             }
             Object::ServiceAccount(account) => {
+                name::check_names(&account.metadata, &mut errors);
                 let key = Account {
                     namespace: kubernetes::namespace_of(&account.metadata),
                     name: account.metadata.name.to_smolstr(),
@@ -181,14 +188,9 @@ impl Builder {
                 let labels = kubernetes::account_labels(&account.metadata, &mut errors);
                 duplicate(self.accounts.insert(key, (index, labels)).map(|g| g.0), &mut errors);
             }
-            Object::Pod(pod) => self.pod(index, (**pod).clone(), false, &mut errors),
+            Object::Pod(pod) => self.pod(index, pod, &mut errors),
             Object::Workload(workload) => {
-                match kubernetes::expand_workload(&resource.kind, workload) {
-                    Ok(pods) => {
-                        pods.into_iter().for_each(|p| self.pod(index, p, true, &mut errors));
-                    }
-                    Err(error) => errors.push(error),
-                }
+                self.workload(index, &resource.kind, workload, &mut errors);
             }
             Object::Service(_) | Object::Secret(_) | Object::PolicyTest(_) | Object::Foreign(_) => {
             }
@@ -228,19 +230,47 @@ impl Builder {
         }
     }
 
-    fn pod(&mut self, resource: usize, pod: Pod, expanded: bool, errors: &mut Vec<FieldError>) {
-        let id = EndpointId {
-            namespace: kubernetes::namespace_of(&pod.metadata),
-            name: pod.metadata.name.to_smolstr(),
+    fn pod(&mut self, resource: usize, pod: &Pod, errors: &mut Vec<FieldError>) {
+        name::check_names(&pod.metadata, errors);
+        kubernetes::check_pod(pod, errors);
+        let given = Candidate { resource, pod: pod.clone() };
+        let earlier = self.pods.insert(kubernetes::endpoint_id(pod), given);
+        duplicate(earlier.map(|e| e.resource), errors);
+    }
+
+    fn workload(
+        &mut self,
+        resource: usize,
+        kind: &str,
+        workload: &Workload,
+        errors: &mut Vec<FieldError>,
+    ) {
+        name::check_names(&workload.metadata, errors);
+        kubernetes::check_template(workload, errors);
+        let pods = match kubernetes::expand_workload(kind, workload) {
+            Ok(pods) => pods,
+            Err(error) => return errors.push(error),
         };
-        match self.pods.get(&id) {
-            Some(other) if other.expanded == expanded => duplicate(Some(other.resource), errors),
-            Some(other) if !other.expanded => {}
-            _ => drop(self.pods.insert(id, Candidate { resource, pod, expanded })),
+        if self.replicas.len() + pods.len() > MAX_REPLICAS {
+            let reason = format!("workloads stand for more than {MAX_REPLICAS} pods in all");
+            return errors.push(FieldError::new("spec.replicas", reason));
         }
+        let mut shared = None;
+        for pod in pods {
+            let id = kubernetes::endpoint_id(&pod);
+            let earlier = self.replicas.insert(id.clone(), Candidate { resource, pod });
+            shared = shared.or(earlier.map(|_| id));
+        }
+        errors.extend(shared.map(|id| {
+            FieldError::new("metadata.name", format!("`{id}` is a pod of another workload, too"))
+                .hint("remove or rename one of the workloads")
+        }));
     }
 
     fn finish(mut self) -> Result<Cluster, Vec<Invalid>> {
+        for (id, replica) in std::mem::take(&mut self.replicas) {
+            self.pods.entry(id).or_insert(replica);
+        }
         let injected = self.injected();
         let namespaces = self.namespace_labels();
         let accounts = self.account_labels();
@@ -317,7 +347,7 @@ impl Builder {
         result
     }
 
-    fn endpoints(&mut self, injected: &BTreeSet<SmolStr>) -> Vec<Endpoint> {
+    fn endpoints(&self, injected: &BTreeSet<SmolStr>) -> Vec<Endpoint> {
         let mut endpoints = Vec::new();
         let mut unaddressed = Vec::new();
         for (id, candidate) in &self.pods {
@@ -325,10 +355,9 @@ impl Builder {
             if !kubernetes::is_endpoint(pod) {
                 continue;
             }
-            let mut errors = Vec::new();
-            let endpoint = kubernetes::endpoint(pod, injected.contains(&id.namespace), &mut errors);
-            let resource = candidate.resource;
-            self.invalid.extend(errors.into_iter().map(|error| Invalid { resource, error }));
+            let injected = injected.contains(&id.namespace);
+            // Its errors were found when the pod was added.
+            let endpoint = kubernetes::endpoint(pod, injected, &mut Vec::new());
             let finished = kubernetes::is_finished(pod);
             let list = if endpoint.addresses.is_empty() && !finished {
                 &mut unaddressed

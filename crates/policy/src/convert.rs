@@ -9,9 +9,11 @@ use tortie_model::{self as model, FieldError, IntOrString, ObjectMeta};
 use tortie_selector::{Node, Selector};
 
 use crate::labels::{NAMESPACE, SERVICE_ACCOUNT, namespace_label, service_account_label};
+use crate::name::{self, is_dns_label, is_dns_subdomain, not_a_label};
 use crate::{
     Accounts, Action, DefaultAction, EntityMatch, HttpMatch, IpVersion, NormalPath, Order,
     PathMatch, Peers, Policy, PolicyId, PolicyKind, PortMatch, Protocol, Rule, Scope, Tier,
+    kubernetes,
 };
 
 /// Longest selector, path or other text the API accepts, in bytes.
@@ -68,8 +70,7 @@ impl TryFrom<&model::Tier> for Tier {
         let mut report = Report::default();
         let name = &tier.metadata.name;
         if !is_dns_label(name) {
-            report
-                .add("metadata.name", format!("`{name}` is not one DNS label of at most 63 bytes"));
+            report.add("metadata.name", not_a_label(name));
         }
         let order = tier.spec.order.unwrap_or(1_000_000.0);
         let default_action = default_action(tier.spec.default_action.as_deref(), &mut report);
@@ -118,14 +119,17 @@ fn convert(
     spec: &model::PolicySpec,
 ) -> Result<Policy, Vec<FieldError>> {
     let mut report = Report::default();
-    policy_name(&metadata.name, &mut report);
+    policy_name(kind, &metadata.name, &mut report);
     let namespace = match kind {
         PolicyKind::GlobalNetworkPolicy => None,
-        PolicyKind::NetworkPolicy => metadata.namespace.as_deref().map(SmolStr::from),
+        PolicyKind::NetworkPolicy => {
+            name::check_namespace(metadata, &mut report.0);
+            Some(kubernetes::namespace_of(metadata))
+        }
     };
     let tier = spec.tier.as_deref().filter(|t| !t.is_empty()).unwrap_or("default");
     if !is_dns_label(tier) {
-        report.add("spec.tier", format!("`{tier}` is not one DNS label of at most 63 bytes"));
+        report.add("spec.tier", not_a_label(tier));
     }
     unsupported(kind, spec, &mut report);
     let (governs_ingress, governs_egress) = types(spec, &mut report);
@@ -155,27 +159,20 @@ fn convert(
     })
 }
 
-/// One or two DNS labels joined by a dot (the first may be a tier's name of older manifests), or
-/// the `knp.default.` and `ossg.default.` forms that older tools list.
-fn policy_name(name: &str, report: &mut Report) {
+/// One or two DNS labels joined by a dot (the first may be a tier's name of older manifests), or,
+/// in a namespace, the `knp.default.` and `ossg.default.` forms that older tools list.
+fn policy_name(kind: PolicyKind, name: &str, report: &mut Report) {
     let generated = ["knp.default.", "ossg.default."].iter().find_map(|p| name.strip_prefix(p));
-    let labels = generated.unwrap_or(name).split('.').collect::<Vec<_>>();
-    let shape = generated.is_some() || labels.len() <= 2;
-    if name.len() > 253 || !shape || !labels.iter().all(|l| is_dns_label(l)) {
+    let generated = generated.filter(|_| kind == PolicyKind::NetworkPolicy);
+    let simple = name.split('.').count() <= 2;
+    let fits = is_dns_subdomain(generated.unwrap_or(name)) && (simple || generated.is_some());
+    if name.len() > 253 || !fits {
         report.hint(
             "metadata.name",
             format!("`{name}` is not one or two DNS labels joined by a dot"),
             "use lower-case letters, digits and `-`",
         );
     }
-}
-
-fn is_dns_label(text: &str) -> bool {
-    let charset = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(charset)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 /// Fields of the policy language that are refused: some in this kind, some until they are
@@ -200,9 +197,18 @@ fn unsupported(kind: PolicyKind, spec: &model::PolicySpec, report: &mut Report) 
             _ => {}
         }
     }
-    let hints = spec.performance_hints.as_deref().unwrap_or_default();
-    for hint in hints.iter().filter(|h| *h != "AssumeNeededOnEveryNode") {
-        report.add("spec.performanceHints", format!("`{hint}` is not a known hint"));
+    performance_hints(spec.performance_hints.as_deref().unwrap_or_default(), report);
+}
+
+/// There is one hint, and it changes no verdict.
+fn performance_hints(hints: &[String], report: &mut Report) {
+    for (index, hint) in hints.iter().enumerate() {
+        let field = format!("spec.performanceHints[{index}]");
+        if hint != "AssumeNeededOnEveryNode" {
+            report.add(field, format!("`{hint}` is not a known hint"));
+        } else if index > 0 {
+            report.add(field, format!("`{hint}` is given twice"));
+        }
     }
 }
 
@@ -242,11 +248,11 @@ fn subject(namespace: Option<&str>, spec: &model::PolicySpec, report: &mut Repor
     if let Some(namespace) = namespace {
         parts.extend(report.keep("metadata.namespace", Selector::equals(NAMESPACE, namespace)));
     }
-    let namespaces =
-        policy_selector("spec.namespaceSelector", spec.namespace_selector.as_deref(), report);
-    parts.extend(namespaces.and_then(|s| in_namespaces("spec.namespaceSelector", &s, report)));
-    let field = "spec.serviceAccountSelector";
-    let accounts = policy_selector(field, spec.service_account_selector.as_deref(), report);
+    let (field, text) = ("spec.namespaceSelector", spec.namespace_selector.as_deref());
+    let namespaces = policy_selector(field, text, report).filter(|s| !is_blank(text, s));
+    parts.extend(namespaces.and_then(|s| in_namespaces(field, &s, report)));
+    let (field, text) = ("spec.serviceAccountSelector", spec.service_account_selector.as_deref());
+    let accounts = policy_selector(field, text, report).filter(|s| !is_blank(text, s));
     parts.extend(accounts.and_then(|s| with_accounts(field, &s, report)));
     combine("spec.selector", parts, report).unwrap_or_else(Selector::all)
 }
@@ -542,7 +548,7 @@ impl RuleReader<'_> {
     fn accounts(&mut self, field: &str, wire: &model::ServiceAccountMatch) -> Option<Accounts> {
         let names: Vec<SmolStr> = wire.names.iter().flatten().map(SmolStr::from).collect();
         for (index, name) in names.iter().enumerate() {
-            if !name.split('.').all(is_dns_label) {
+            if !is_dns_subdomain(name) {
                 let reason = format!("`{name}` is not the name of a service account");
                 self.report.add(format!("{field}.names[{index}]"), reason);
             }
@@ -647,10 +653,22 @@ fn net(text: &str, negated: bool) -> Result<IpNet, FieldError> {
         let hint = format!("write `{}`", net.trunc());
         return Err(error(format!("`{text}` has bits set beyond its prefix")).hint(hint));
     }
+    if let Some(net) = mapped(net) {
+        // Addresses of that form are taken as IPv4, so the net as written would match none.
+        let hint = format!("write `{net}`");
+        return Err(error(format!("`{text}` is an IPv4 net in IPv6 form")).hint(hint));
+    }
     if negated && net.prefix_len() == 0 {
         return Err(error(format!("`{text}` leaves no address")));
     }
     Ok(net)
+}
+
+/// The IPv4 net that a net of `::ffff:0:0/96` stands for.
+fn mapped(net: IpNet) -> Option<IpNet> {
+    let IpNet::V6(net) = net else { return None };
+    let (address, prefix) = (net.addr().to_ipv4_mapped()?, net.prefix_len().checked_sub(96)?);
+    IpNet::new(address.into(), prefix).ok()
 }
 
 fn path_match(wire: &model::HttpPath) -> Result<PathMatch, String> {
