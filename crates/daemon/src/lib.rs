@@ -4,7 +4,7 @@
 //! - [`readiness`]: ready when nothing is being waited for;
 //! - [`shutdown`]: signals, and draining what is still at work;
 //! - [`socket`]: Unix sockets that neither steal nor leave behind;
-//! - [`file`]: replacing a file without a moment of half of it.
+//! - [`mod@file`]: replacing a file without a moment of half of it.
 
 pub mod file;
 pub mod log;

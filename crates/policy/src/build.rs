@@ -7,24 +7,21 @@ use std::sync::Arc;
 use smol_str::{SmolStr, ToSmolStr};
 use tortie_model::{
     EndpointSlice, FelixConfiguration, FieldError, Namespace, Node, Object, Pod, Resource, Service,
+    Workload,
 };
 
 use crate::cluster::{Backend, Cluster, Holders, Invalid};
 use crate::convert::{self, BUILT_IN_TIERS};
 use crate::{
     Account, Endpoint, EndpointId, HostEndpoint, HostSettings, Labels, NetworkSet, Order, Policy,
-    PolicyId, Profile, ServiceRef, Tier, Trust, kubernetes, labels, services,
+    PolicyId, Profile, ServiceRef, Tier, Trust, kubernetes, labels, name, services,
 };
 
 /// A thing, and the position of the resource it came from.
 type Given<T> = (usize, T);
 
-/// A pod, and where it came from: one that is written out replaces one of a workload.
-struct Candidate {
-    resource: usize,
-    pod: Pod,
-    expanded: bool,
-}
+/// Most pods that all workloads together may stand for.
+const MAX_REPLICAS: usize = 100_000;
 
 /// Gathers resources, whatever their order, before they are put together.
 #[derive(Default)]
@@ -32,7 +29,10 @@ pub(crate) struct Builder {
     invalid: Vec<Invalid>,
     tiers: BTreeMap<SmolStr, Given<Arc<Tier>>>,
     policies: BTreeMap<PolicyId, Given<Arc<Policy>>>,
-    pods: BTreeMap<EndpointId, Candidate>,
+    /// Pods that are written out; each replaces a workload's pod of the same name.
+    pods: BTreeMap<EndpointId, Given<Pod>>,
+    /// Pods of workloads.
+    replicas: BTreeMap<EndpointId, Given<Pod>>,
     workloads: BTreeMap<EndpointId, Given<Endpoint>>,
     hosts: BTreeMap<SmolStr, Given<HostEndpoint>>,
     sets: BTreeMap<(Option<SmolStr>, SmolStr), Given<NetworkSet>>,
@@ -87,14 +87,9 @@ impl Builder {
                 self.policy(index, (&**p).try_into(), &mut errors);
             }
             Object::ClusterNetworkPolicy(p) => self.policy(index, (&**p).try_into(), &mut errors),
-            Object::Pod(pod) => self.pod(index, (**pod).clone(), false, &mut errors),
+            Object::Pod(pod) => self.pod(index, pod, &mut errors),
             Object::Workload(workload) => {
-                match kubernetes::expand_workload(&resource.kind, workload) {
-                    Ok(pods) => {
-                        pods.into_iter().for_each(|p| self.pod(index, p, true, &mut errors));
-                    }
-                    Err(error) => errors.push(error),
-                }
+                self.workload(index, &resource.kind, workload, &mut errors);
             }
             object => self.other(index, object, &mut errors),
         }
@@ -136,6 +131,7 @@ impl Builder {
                 put(&mut self.workloads, index, workload, |w| w.id.clone(), errors);
             }
             Object::ServiceAccount(account) => {
+                name::check_names(&account.metadata, errors);
                 let labels = kubernetes::account_labels(&account.metadata, errors);
                 let key = Account {
                     namespace: kubernetes::namespace_of(&account.metadata),
@@ -149,16 +145,17 @@ impl Builder {
 
     /// Kinds that are kept as they are until everything is known.
     fn plain(&mut self, index: usize, object: &Object, errors: &mut Vec<FieldError>) {
-        let name = |metadata: &tortie_model::ObjectMeta| metadata.name.to_smolstr();
+        let named = |metadata: &tortie_model::ObjectMeta| metadata.name.to_smolstr();
         match object {
             Object::Namespace(o) => {
-                put(&mut self.namespaces, index, Ok((**o).clone()), |n| name(&n.metadata), errors);
+                name::check_namespace_name(&o.metadata, errors);
+                put(&mut self.namespaces, index, Ok((**o).clone()), |n| named(&n.metadata), errors);
             }
             Object::Node(o) => {
-                put(&mut self.nodes, index, Ok((**o).clone()), |n| name(&n.metadata), errors);
+                put(&mut self.nodes, index, Ok((**o).clone()), |n| named(&n.metadata), errors);
             }
             Object::FelixConfiguration(o) => {
-                put(&mut self.felix, index, Ok((**o).clone()), |f| name(&f.metadata), errors);
+                put(&mut self.felix, index, Ok((**o).clone()), |f| named(&f.metadata), errors);
             }
             Object::Service(o) => {
                 let key = |s: &Service| services::name(&s.metadata);
@@ -192,19 +189,45 @@ impl Builder {
         put(&mut self.sets, index, set, |s| (s.namespace.clone(), s.name.clone()), errors);
     }
 
-    fn pod(&mut self, resource: usize, pod: Pod, expanded: bool, errors: &mut Vec<FieldError>) {
-        let id = EndpointId {
-            namespace: kubernetes::namespace_of(&pod.metadata),
-            name: pod.metadata.name.to_smolstr(),
+    fn pod(&mut self, index: usize, pod: &Pod, errors: &mut Vec<FieldError>) {
+        name::check_names(&pod.metadata, errors);
+        kubernetes::check_pod(pod, errors);
+        put(&mut self.pods, index, Ok(pod.clone()), kubernetes::endpoint_id, errors);
+    }
+
+    fn workload(
+        &mut self,
+        index: usize,
+        kind: &str,
+        workload: &Workload,
+        errors: &mut Vec<FieldError>,
+    ) {
+        name::check_names(&workload.metadata, errors);
+        kubernetes::check_template(workload, errors);
+        let pods = match kubernetes::expand_workload(kind, workload) {
+            Ok(pods) => pods,
+            Err(error) => return errors.push(error),
         };
-        match self.pods.get(&id) {
-            Some(other) if other.expanded == expanded => errors.push(duplicate()),
-            Some(other) if !other.expanded => {}
-            _ => drop(self.pods.insert(id, Candidate { resource, pod, expanded })),
+        if self.replicas.len() + pods.len() > MAX_REPLICAS {
+            let reason = format!("workloads stand for more than {MAX_REPLICAS} pods in all");
+            return errors.push(FieldError::new("spec.replicas", reason));
         }
+        let mut shared = None;
+        for pod in pods {
+            let id = kubernetes::endpoint_id(&pod);
+            let earlier = self.replicas.insert(id.clone(), (index, pod));
+            shared = shared.or(earlier.map(|_| id));
+        }
+        errors.extend(shared.map(|id| {
+            FieldError::new("metadata.name", format!("`{id}` is a pod of another workload, too"))
+                .hint("remove or rename one of the workloads")
+        }));
     }
 
     pub(crate) fn finish(mut self) -> Result<Cluster, Vec<Invalid>> {
+        for (id, replica) in std::mem::take(&mut self.replicas) {
+            self.pods.entry(id).or_insert(replica);
+        }
         let injected = self.injected();
         let namespaces = self.namespace_labels();
         let accounts = self.account_labels();
@@ -288,8 +311,8 @@ impl Builder {
         for (account, (_, own)) in &self.accounts {
             result.insert(account.clone(), labels::with_name(own.clone(), &account.name));
         }
-        for (id, candidate) in &self.pods {
-            let name: SmolStr = kubernetes::service_account(&candidate.pod).into();
+        for (id, (_, pod)) in &self.pods {
+            let name: SmolStr = kubernetes::service_account(pod).into();
             let bare = labels::with_name(Labels::new(), &name);
             let account = Account { namespace: id.namespace.clone(), name };
             result.entry(account).or_insert(bare);
@@ -301,15 +324,14 @@ impl Builder {
     fn endpoints(&mut self, injected: &BTreeSet<SmolStr>) -> Vec<Endpoint> {
         let mut endpoints = Vec::new();
         let mut unaddressed = Vec::new();
-        for (id, candidate) in std::mem::take(&mut self.pods) {
-            let pod = &candidate.pod;
-            if !kubernetes::is_endpoint(pod) {
+        for (id, (_, pod)) in std::mem::take(&mut self.pods) {
+            if !kubernetes::is_endpoint(&pod) {
                 continue;
             }
-            let mut errors = Vec::new();
-            let endpoint = kubernetes::endpoint(pod, injected.contains(&id.namespace), &mut errors);
-            self.invalid(candidate.resource, errors);
-            let list = if endpoint.addresses.is_empty() && !kubernetes::is_finished(pod) {
+            // Its errors were found when the pod was added.
+            let injected = injected.contains(&id.namespace);
+            let endpoint = kubernetes::endpoint(&pod, injected, &mut Vec::new());
+            let list = if endpoint.addresses.is_empty() && !kubernetes::is_finished(&pod) {
                 &mut unaddressed
             } else {
                 &mut endpoints

@@ -238,7 +238,9 @@ impl Facts for Flow<'_> {
     }
 
     fn http(&self) -> Tri {
-        (self.http == HttpAtNetwork::Deferred).into()
+        // Without a connection there is no HTTP, and no sidecar in the way of anything but TCP.
+        let deferred = self.http == HttpAtNetwork::Deferred;
+        (deferred && self.protocol == Protocol::TCP).into()
     }
 
     fn method(&self, _: &str) -> Tri {

@@ -10,6 +10,7 @@ use smol_str::{SmolStr, format_smolstr};
 use tortie_model::{FieldError, Namespace, ObjectMeta, Pod, Workload};
 
 use crate::labels::{self, METADATA_NAME, NAME, NAMESPACE, ORCHESTRATOR, SERVICE_ACCOUNT};
+use crate::name::is_dns_subdomain;
 use crate::{Account, Action, Endpoint, EndpointId, Labels, NamedPort, Profile, Protocol, Rule};
 
 /// Most pods one workload may stand for.
@@ -36,6 +37,26 @@ fn replica(workload: &Workload, index: u32) -> Pod {
     pod.metadata.name = format!("{}-{index}", workload.metadata.name);
     pod.metadata.namespace.clone_from(&workload.metadata.namespace);
     pod
+}
+
+/// Everything wrong with a pod but its name.
+pub(crate) fn check_pod(pod: &Pod, errors: &mut Vec<FieldError>) {
+    endpoint(pod, false, errors);
+    let account = service_account(pod);
+    if !is_dns_subdomain(account) {
+        let reason = format!("`{account}` is not the name of a service account");
+        errors.push(FieldError::new("spec.serviceAccountName", reason));
+    }
+}
+
+/// Everything wrong with the pod a workload stands for.
+pub(crate) fn check_template(workload: &Workload, errors: &mut Vec<FieldError>) {
+    let mut found = Vec::new();
+    check_pod(&replica(workload, 0), &mut found);
+    errors.extend(found.into_iter().map(|mut error| {
+        error.field = format!("spec.template.{}", error.field);
+        error
+    }));
 }
 
 /// The labels of a namespace, with the one the API server fills in.
@@ -106,6 +127,11 @@ pub(crate) fn namespace_of(metadata: &ObjectMeta) -> SmolStr {
     metadata.namespace.as_deref().unwrap_or("default").into()
 }
 
+/// The name of a pod's endpoint.
+pub(crate) fn endpoint_id(pod: &Pod) -> EndpointId {
+    EndpointId { namespace: namespace_of(&pod.metadata), name: pod.metadata.name.as_str().into() }
+}
+
 /// The endpoint of a pod, without inherited labels. `injected` says whether its namespace asks
 /// for sidecars.
 pub(crate) fn endpoint(pod: &Pod, injected: bool, errors: &mut Vec<FieldError>) -> Endpoint {
@@ -115,7 +141,7 @@ pub(crate) fn endpoint(pod: &Pod, injected: bool, errors: &mut Vec<FieldError>) 
     let mut labels = labels_but(&pod.metadata, &generated, errors);
     labels.extend(generated.map(|(key, value)| (key.into(), value.into())));
     Endpoint {
-        id: EndpointId { namespace: namespace.clone(), name: pod.metadata.name.as_str().into() },
+        id: endpoint_id(pod),
         node: pod.spec.node_name.as_deref().filter(|n| !n.is_empty()).map(SmolStr::from),
         addresses: addresses(pod, errors),
         labels,
@@ -156,7 +182,7 @@ pub(crate) fn is_finished(pod: &Pod) -> bool {
     let annotations = &pod.metadata.annotations;
     let taken = |key: &&str| annotations.get(*key).is_some_and(String::is_empty);
     let terminating = pod.metadata.deletion_timestamp.is_some();
-    ended || (terminating && ADDRESS_ANNOTATIONS.iter().any(|key| taken(&key)))
+    ended || (terminating && ADDRESS_ANNOTATIONS.iter().any(taken))
 }
 
 /// The pod's addresses, the first of each family.
@@ -217,7 +243,7 @@ fn named_port(
     Some(NamedPort { name, protocol: protocol?, port: number? })
 }
 
-/// Addresses for endpoints that have none yet: the lowest free ones of 10.244.0.0/16 in the order
+/// Addresses for endpoints that have none yet: the lowest free ones from 10.244.0.1 on in the order
 /// of the endpoints' names, so that the same files always give the same addresses.
 pub(crate) fn assign_addresses<'a>(
     taken: &BTreeSet<IpAddr>,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use smol_str::SmolStr;
+use tortie_model::{FieldError, ObjectMeta};
 
 /// Labels of an endpoint, a namespace or a service account.
 pub type Labels = std::collections::BTreeMap<SmolStr, SmolStr>;
@@ -141,5 +142,48 @@ pub struct Account {
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// One label of a DNS name: up to 63 of `a-z`, `0-9` and `-`, which is neither first nor last.
+pub(crate) fn is_dns_label(text: &str) -> bool {
+    let charset = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(charset)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// A DNS name of up to 253 bytes.
+pub(crate) fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
+/// Refuses a namespace that no API server would have.
+pub(crate) fn check_namespace(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) {
+    let namespace = metadata.namespace.as_deref().unwrap_or("default");
+    if !is_dns_label(namespace) {
+        errors.push(FieldError::new("metadata.namespace", not_a_label(namespace)));
+    }
+}
+
+/// Refuses a name of a namespace that no API server would have.
+pub(crate) fn check_namespace_name(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) {
+    if !is_dns_label(&metadata.name) {
+        errors.push(FieldError::new("metadata.name", not_a_label(&metadata.name)));
+    }
+}
+
+pub(crate) fn not_a_label(text: &str) -> String {
+    format!("`{text}` is not one DNS label of at most 63 bytes")
+}
+
+/// Refuses a name, and a namespace, that no API server would have.
+pub(crate) fn check_names(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) {
+    check_namespace(metadata, errors);
+    if !is_dns_subdomain(&metadata.name) {
+        let reason = format!("`{}` is not a DNS name of at most 253 bytes", metadata.name);
+        let hint = "use lower-case letters, digits, `-` and `.`";
+        errors.push(FieldError::new("metadata.name", reason).hint(hint));
     }
 }

@@ -230,7 +230,7 @@ fn write_lack(
     result: Tri,
     facts: &dyn Facts,
 ) -> fmt::Result {
-    let but = if result == Tri::Unknown { "but it cannot be told of" } else { "but this is" };
+    let but = if result == Tri::Unknown { "but cannot tell for" } else { "but this is" };
     match criterion {
         Criterion::Peers(side) => {
             let wanted = rule.side(side).peers.as_ref().map_or("", |p| p.text.as_str());

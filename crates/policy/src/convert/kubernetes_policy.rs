@@ -13,6 +13,7 @@ use crate::{
     Action, EntityMatch, IpVersion, Order, Peers, Policy, PolicyId, PolicyKind, PortMatch,
     Protocol, Rule, Scope, Stage, StagedAction,
 };
+use crate::{kubernetes, name};
 
 /// Position of all Kubernetes policies in tier `default`.
 const ORDER: f64 = 1000.0;
@@ -39,10 +40,8 @@ fn convert(
     spec: &model::KubernetesNetworkPolicySpec,
 ) -> Result<Policy, Vec<FieldError>> {
     let mut report = Report::default();
-    let namespace: SmolStr = metadata.namespace.as_deref().unwrap_or("default").into();
-    if !metadata.name.split('.').all(super::is_dns_label) || metadata.name.len() > 253 {
-        report.add("metadata.name", format!("`{}` is not a DNS name", metadata.name));
-    }
+    let namespace = kubernetes::namespace_of(metadata);
+    name::check_names(metadata, &mut report.0);
     let staged = staged_action(kind, spec.staged_action.as_deref(), &mut report);
     if staged == Some(StagedAction::Delete) && !is_bare(spec) {
         report.add("spec", "a staged deletion has no fields besides `stagedAction`");

@@ -50,14 +50,6 @@ impl Report {
     }
 }
 
-pub(super) fn is_dns_label(text: &str) -> bool {
-    let charset = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(charset)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
 pub(super) fn selector(field: &str, text: Option<&str>, report: &mut Report) -> Option<Selector> {
     let text = text?;
     if text.len() > MAX_TEXT {
@@ -107,4 +99,9 @@ pub(super) fn with_accounts(
         s.rewrite(|leaf| matches!(leaf, Node::All).then(|| Node::Has(SERVICE_ACCOUNT.into())))
     });
     report.keep(field, prefixed)
+}
+
+/// Whether a selector was left empty, which means "no criterion" where `all()` would be one.
+fn is_blank(text: Option<&str>, selector: &Selector) -> bool {
+    selector.is_all() && text.is_some_and(|t| t.trim().is_empty())
 }

@@ -5,8 +5,10 @@ use tortie_model::{self as model, FieldError, ObjectMeta};
 use tortie_selector::Selector;
 
 use super::rule::RuleReader;
-use super::{Report, combine, in_namespaces, is_dns_label, selector, with_accounts};
+use super::{Report, combine, in_namespaces, is_blank, selector, with_accounts};
+use crate::kubernetes;
 use crate::labels::NAMESPACE;
+use crate::name::{self, is_dns_label, is_dns_subdomain, not_a_label};
 use crate::{
     DefaultAction, Labels, Order, Policy, PolicyId, PolicyKind, Profile, Rule, Stage, StagedAction,
     Tier,
@@ -29,8 +31,7 @@ impl TryFrom<&model::Tier> for Tier {
         let mut report = Report::default();
         let name = &tier.metadata.name;
         if !is_dns_label(name) {
-            report
-                .add("metadata.name", format!("`{name}` is not one DNS label of at most 63 bytes"));
+            report.add("metadata.name", not_a_label(name));
         }
         let order = tier.spec.order.unwrap_or(1_000_000.0);
         let default_action = default_action(tier.spec.default_action.as_deref(), &mut report);
@@ -83,14 +84,17 @@ fn convert(
     spec: &model::PolicySpec,
 ) -> Result<Policy, Vec<FieldError>> {
     let mut report = Report::default();
-    policy_name(&metadata.name, &mut report);
+    policy_name(kind, &metadata.name, &mut report);
     let namespace = match kind.enforced() {
-        PolicyKind::NetworkPolicy => metadata.namespace.as_deref().map(SmolStr::from),
+        PolicyKind::NetworkPolicy => {
+            name::check_namespace(metadata, &mut report.0);
+            Some(kubernetes::namespace_of(metadata))
+        }
         _ => None,
     };
     let tier = spec.tier.as_deref().filter(|t| !t.is_empty()).unwrap_or("default");
     if !is_dns_label(tier) {
-        report.add("spec.tier", format!("`{tier}` is not one DNS label of at most 63 bytes"));
+        report.add("spec.tier", not_a_label(tier));
     }
     if namespace.is_some() {
         global_only(spec, &mut report);
@@ -158,13 +162,14 @@ impl TryFrom<&model::Profile> for Profile {
     }
 }
 
-/// One or two DNS labels joined by a dot (the first may be a tier's name of older manifests), or
-/// the `knp.default.` and `ossg.default.` forms that older tools list.
-fn policy_name(name: &str, report: &mut Report) {
+/// One or two DNS labels joined by a dot (the first may be a tier's name of older manifests), or,
+/// in a namespace, the `knp.default.` and `ossg.default.` forms that older tools list.
+fn policy_name(kind: PolicyKind, name: &str, report: &mut Report) {
     let generated = ["knp.default.", "ossg.default."].iter().find_map(|p| name.strip_prefix(p));
-    let labels = generated.unwrap_or(name).split('.').collect::<Vec<_>>();
-    let shape = generated.is_some() || labels.len() <= 2;
-    if name.len() > 253 || !shape || !labels.iter().all(|l| is_dns_label(l)) {
+    let generated = generated.filter(|_| kind.enforced() == PolicyKind::NetworkPolicy);
+    let simple = name.split('.').count() <= 2;
+    let fits = is_dns_subdomain(generated.unwrap_or(name)) && (simple || generated.is_some());
+    if name.len() > 253 || !fits {
         report.hint(
             "metadata.name",
             format!("`{name}` is not one or two DNS labels joined by a dot"),
@@ -306,11 +311,11 @@ fn subject(namespace: Option<&str>, spec: &model::PolicySpec, report: &mut Repor
     if let Some(namespace) = namespace {
         parts.extend(report.keep("metadata.namespace", Selector::equals(NAMESPACE, namespace)));
     }
-    let namespaces =
-        policy_selector("spec.namespaceSelector", spec.namespace_selector.as_deref(), report);
-    parts.extend(namespaces.and_then(|s| in_namespaces("spec.namespaceSelector", &s, report)));
-    let field = "spec.serviceAccountSelector";
-    let accounts = policy_selector(field, spec.service_account_selector.as_deref(), report);
+    let (field, text) = ("spec.namespaceSelector", spec.namespace_selector.as_deref());
+    let namespaces = policy_selector(field, text, report).filter(|s| !is_blank(text, s));
+    parts.extend(namespaces.and_then(|s| in_namespaces(field, &s, report)));
+    let (field, text) = ("spec.serviceAccountSelector", spec.service_account_selector.as_deref());
+    let accounts = policy_selector(field, text, report).filter(|s| !is_blank(text, s));
     parts.extend(accounts.and_then(|s| with_accounts(field, &s, report)));
     combine("spec.selector", parts, report).unwrap_or_else(Selector::all)
 }

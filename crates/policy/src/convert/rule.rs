@@ -5,8 +5,9 @@ use smol_str::SmolStr;
 use tortie_model::{self as model, FieldError, IntOrString};
 use tortie_selector::{Node, Selector};
 
-use super::{MAX_TEXT, Report, combine, in_namespaces, is_dns_label, selector, with_accounts};
+use super::{MAX_TEXT, Report, combine, in_namespaces, is_blank, selector, with_accounts};
 use crate::labels::{NAMESPACE, SERVICE_ACCOUNT};
+use crate::name::is_dns_subdomain;
 use crate::{
     Accounts, Action, EntityMatch, HttpMatch, IcmpMatch, IpVersion, NormalPath, PathMatch, Peers,
     PortMatch, Protocol, Rule, Scope, ServiceRef,
@@ -314,7 +315,7 @@ impl RuleReader<'_> {
     fn accounts(&mut self, field: &str, wire: &model::ServiceAccountMatch) -> Option<Accounts> {
         let names: Vec<SmolStr> = wire.names.iter().flatten().map(SmolStr::from).collect();
         for (index, name) in names.iter().enumerate() {
-            if !name.split('.').all(is_dns_label) {
+            if !is_dns_subdomain(name) {
                 let reason = format!("`{name}` is not the name of a service account");
                 self.report.add(format!("{field}.names[{index}]"), reason);
             }
@@ -382,11 +383,6 @@ impl RuleReader<'_> {
     }
 }
 
-/// Whether a selector was left empty, which means "no criterion" where `all()` would be one.
-fn is_blank(text: Option<&str>, selector: &Selector) -> bool {
-    selector.is_all() && text.is_some_and(|t| t.trim().is_empty())
-}
-
 /// The identity criteria of one side in words.
 fn describe(wire: &model::EntityRule, scope: Option<&Scope>) -> String {
     let mut parts = Vec::new();
@@ -419,10 +415,22 @@ fn net(text: &str, negated: bool) -> Result<IpNet, FieldError> {
         let hint = format!("write `{}`", net.trunc());
         return Err(error(format!("`{text}` has bits set beyond its prefix")).hint(hint));
     }
+    if let Some(net) = mapped(net) {
+        // Addresses of that form are taken as IPv4, so the net as written would match none.
+        let hint = format!("write `{net}`");
+        return Err(error(format!("`{text}` is an IPv4 net in IPv6 form")).hint(hint));
+    }
     if negated && net.prefix_len() == 0 {
         return Err(error(format!("`{text}` leaves no address")));
     }
     Ok(net)
+}
+
+/// The IPv4 net that a net of `::ffff:0:0/96` stands for.
+fn mapped(net: IpNet) -> Option<IpNet> {
+    let IpNet::V6(net) = net else { return None };
+    let (address, prefix) = (net.addr().to_ipv4_mapped()?, net.prefix_len().checked_sub(96)?);
+    IpNet::new(address.into(), prefix).ok()
 }
 
 fn path_match(wire: &model::HttpPath) -> Result<PathMatch, String> {
