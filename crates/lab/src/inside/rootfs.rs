@@ -150,9 +150,9 @@ impl Root<'_> {
         for (name, content) in ETC_FILES {
             self.file(&format!("/etc/{name}"), content)?;
         }
-        let present =
+        let mut present =
             ETC.iter().map(|name| format!("/etc/{name}")).filter(|p| Path::new(p).exists());
-        present.map(|path| self.bind(&Bind::read_only(&path, path.clone()))).collect()
+        present.try_for_each(|path| self.bind(&Bind::read_only(&path, path.clone())))
     }
 
     fn proc(&self) -> Result<(), Error> {

@@ -9,8 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::sleep;
 
-/// Between two looks. The kernel tells nobody when a socket starts to listen.
-const INTERVAL: Duration = Duration::from_millis(15);
+/// Between the first two looks, and at most between any two: the kernel tells nobody when a socket
+/// starts to listen.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
 /// What must be so for a container to be ready.
 #[derive(Debug, Clone)]
@@ -34,8 +35,10 @@ pub(crate) enum Probe {
 impl Probe {
     /// Returns when it is so.
     pub(crate) async fn passed(&self) {
+        let (mut interval, longest) = INTERVALS;
         while !self.look().await {
-            sleep(INTERVAL).await;
+            sleep(interval).await;
+            interval = longest.min(interval.mul_f32(1.3));
         }
     }
 
