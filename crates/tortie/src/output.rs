@@ -74,10 +74,7 @@ impl From<io::Error> for Failure {
 
 impl From<tortie_lab::Error> for Failure {
     fn from(error: tortie_lab::Error) -> Failure {
-        Failure {
-            status: error.exit_code(),
-            errors: vec![(error.to_string(), error.hint())],
-        }
+        Failure { status: error.exit_code(), errors: vec![(error.to_string(), error.hint())] }
     }
 }
 
