@@ -88,8 +88,7 @@ pub(crate) fn command(
         plan.pods.iter().find(|p| p.id.to_string() == pod.id()).ok_or_else(not_running)?;
 
     let program = |name: &str| programs::find(name).unwrap_or_else(|| name.into());
-    let executable = std::env::current_exe().at("find", "/proc/self/exe")?;
-    let mut command = Command::new(executable);
+    let mut command = Command::new(&plan.executable);
     command.args(["lab", "inside", "enter", "--"]).arg(program("nsenter"));
     command.arg(format!("--target={target}"));
     if plan.rootless {

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ impl Options {
         let inputs = Inputs {
             manifests: &manifests,
             images: &images,
-            bin_dir: self.executable.parent().unwrap_or(Path::new("/")),
+            executable: &self.executable,
             mtls: self.mtls,
             v6: sysctl::has_ipv6(),
             find: &programs::find,

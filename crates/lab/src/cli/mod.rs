@@ -236,7 +236,7 @@ fn status(lab: &Lab, format: Format) -> Result<u8, Error> {
 /// Becomes the command, so that terminal, signals and exit status are its own.
 fn exec(lab: &Lab, args: &Exec) -> Result<u8, Error> {
     let mut command = lab.exec_command(&args.pod, args.container.as_deref(), &args.argv)?;
-    Err(command.exec()).at("run", "/proc/self/exe")
+    Err(command.exec()).at("run", command.get_program())
 }
 
 /// Becomes `tail`, which knows how to follow a file.

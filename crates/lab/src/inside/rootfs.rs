@@ -36,7 +36,7 @@ const ETC: [&str; 12] = [
 ];
 
 /// Small files of `/etc` made anew.
-const ETC_FILES: [(&str, &str); 3] = [
+const ETC_FILES: [(&str, &str); 4] = [
     (
         "passwd",
         "root:x:0:0:root:/root:/bin/sh\n\
@@ -45,6 +45,8 @@ const ETC_FILES: [(&str, &str); 3] = [
     ),
     ("group", "root:x:0:\nistio-proxy:x:1337:\nnogroup:x:65534:\n"),
     ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+    // A name in the hosts file may have several addresses, of both families.
+    ("host.conf", "multi on\n"),
 ];
 
 /// Devices a program may expect.

@@ -27,8 +27,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) manifests: &'a Loaded,
     /// Image maps given apart; they come first.
     pub(crate) images: &'a Loaded,
-    /// What `${TORTIE_BIN_DIR}` stands for.
-    pub(crate) bin_dir: &'a Path,
+    /// Tortie's executable; `${TORTIE_BIN_DIR}` is its directory.
+    pub(crate) executable: &'a Path,
     /// Whether sidecars serve clients without a certificate.
     pub(crate) mtls: MutualTls,
     /// Whether the machine has IPv6.
@@ -78,7 +78,7 @@ impl Errors<'_> {
 
 fn inventory(inputs: &Inputs<'_>, errors: &mut Errors<'_>) -> Inventory {
     let mut inventory = Inventory::default();
-    let bin_dir = inputs.bin_dir.to_string_lossy();
+    let bin_dir = inputs.executable.parent().unwrap_or(Path::new("/")).to_string_lossy();
     for loaded in [inputs.images, inputs.manifests] {
         for (position, resource) in loaded.resources.iter().enumerate() {
             if ImageMap::is_one(resource)
@@ -264,6 +264,7 @@ impl Builder<'_> {
             gateway_port: ingress.ports().first().copied(),
             pods,
             services,
+            executable: self.inputs.executable.to_owned(),
             envoy: None,
             certificate_seconds: 0,
             rootless: false,

@@ -15,7 +15,7 @@ fn plan(text: &str) -> Result<Plan, Vec<String>> {
     let inputs = Inputs {
         manifests: &manifests,
         images: &images,
-        bin_dir: Path::new("/opt/bin"),
+        executable: Path::new("/opt/bin/tortie"),
         mtls: MutualTls::Strict,
         v6: true,
         find: &|name| (name != "absent").then(|| format!("/usr/bin/{name}").into()),

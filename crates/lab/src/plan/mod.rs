@@ -55,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) cluster: Value,
     /// What the authorizers read: tiers and policies at the start.
     pub(crate) policies: Value,
+    /// Tortie's executable.
+    pub(crate) executable: PathBuf,
     /// Where Envoy is, if anything needs it.
     pub(crate) envoy: Option<PathBuf>,
     /// Lifetime of workload certificates, in seconds.

@@ -204,7 +204,7 @@ impl Maker<'_> {
         }
         let ports = plan.ports.iter().copied().collect();
         let probe = match plan.ports.as_slice() {
-            [] => Probe::Started,
+            [] => Probe::Lasts,
             _ => Probe::Listening { process: self.pause.pid(), ports },
         };
         self.container(&plan.name, sandbox, probe, restart)
