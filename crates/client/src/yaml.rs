@@ -2,7 +2,8 @@
 //! keys; JSON files as JSON.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 /// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +46,79 @@ fn decode(bytes: &[u8]) -> Result<&str, Problem> {
 
 fn json(text: &str) -> Result<Vec<Value>, Problem> {
     let mut documents = Vec::new();
-    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
-        documents.push(value.map_err(|error| Problem {
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Unique>() {
+        let value = value.map_err(|error| Problem {
             reason: format!("not JSON: {}", without_position(&error.to_string())),
             hint: None,
             line: Some(error.line() as u64),
             column: Some(error.column() as u64),
-        })?);
+        })?;
+        documents.push(value.0);
     }
     Ok(documents)
+}
+
+/// A value in which no mapping has a key twice: a reader that keeps the last one and a reader that
+/// keeps the first would understand the document differently.
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(Unique)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Unique(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if map.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("duplicate key `{key}`")));
+            }
+            map.insert(key, entries.next_value::<Unique>()?.0);
+        }
+        Ok(map.into())
+    }
 }
 
 /// A message without its " at line 1 column 2", which is told apart.
@@ -179,6 +244,25 @@ mod tests {
         assert!(documents("x", b"\xff\xfea\0").unwrap_err().reason.contains("UTF-16"));
         assert!(documents("x", b"a: \xff").unwrap_err().reason.contains("UTF-8"));
         assert!(documents("x.json", b"{\"a\": }").unwrap_err().reason.contains("not JSON"));
+    }
+
+    #[test]
+    fn json_is_read_as_strictly_as_yaml() {
+        let read = |text: &str| documents("x.json", text.as_bytes());
+        let all =
+            r#"{"a": [null, true, -1, 18446744073709551615, 0.5, "x\u20ac", {"a": {}}]} [] 1"#;
+        let want = [
+            json!({"a": [null, true, -1, 18_446_744_073_709_551_615_u64, 0.5, "x\u{20ac}", {"a": {}}]}),
+            json!([]),
+            json!(1),
+        ];
+        assert_eq!(read(all).unwrap(), want);
+        let twice = read("{\"a\":\n {\"b\": 1, \"b\": 1}}").unwrap_err();
+        assert_eq!(twice.reason, "not JSON: duplicate key `b`");
+        assert_eq!(twice.line, Some(2));
+        assert!(read(r#"{"a": 1e400}"#).is_err());
+        assert!(read(&"[".repeat(100_000)).unwrap_err().reason.contains("recursion"));
+        assert!(read(&r#"{"a":"#.repeat(100_000)).unwrap_err().reason.contains("recursion"));
     }
 
     #[test]

@@ -64,8 +64,13 @@ pub enum Error {
         message: String,
     },
     /// A pod or container that does not exist, or does not run.
-    #[error("{0}")]
-    NoSuchPod(String),
+    #[error("{what}")]
+    NoSuchPod {
+        /// Which, and why not.
+        what: String,
+        /// What there is.
+        hint: String,
+    },
     /// The supervisor ended, or never answered.
     #[error("lab `{name}`: the supervisor {what}")]
     Supervisor {
@@ -156,7 +161,7 @@ impl Error {
             | Self::MissingProgram { .. }
             | Self::GatewayPort { .. }
             | Self::NoStateRoot
-            | Self::NoSuchPod(_) => 3,
+            | Self::NoSuchPod { .. } => 3,
             Self::Reported(reported) => reported.exit_code,
             _ => 1,
         }
@@ -176,7 +181,7 @@ impl Error {
                 "stop it with `tortie lab --name {name} down`, or choose another `--name`"
             )),
             Self::NoStateRoot => Some("choose a place with `--state-dir DIR`".to_owned()),
-            Self::MissingProgram { hint, .. } => Some(hint.clone()),
+            Self::MissingProgram { hint, .. } | Self::NoSuchPod { hint, .. } => Some(hint.clone()),
             Self::GatewayPort { .. } => {
                 Some("choose another with `--gateway-port N`, or leave it out".to_owned())
             }

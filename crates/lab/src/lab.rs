@@ -2,20 +2,24 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tortie_client::files::{self, Loaded};
 pub use tortie_mesh::envoy::MutualTls;
 
+use crate::denials::{self, Denial};
 use crate::error::{At, Problems};
+use crate::exec::{self, Output};
 use crate::files::{read_json, replace_json};
 use crate::launch::{Launch, Started};
 use crate::net::sysctl;
 use crate::plan::{self, Inputs, Plan};
+use crate::policies::{self, Change};
 use crate::state::{LabDir, Liveness, StateRoot};
 use crate::status::Status;
+use crate::supervisor::AUTHORIZER;
 use crate::{Error, LabName, programs};
 
 /// The lifetime of workload certificates when nothing is said.
@@ -71,7 +75,7 @@ impl Options {
         let inputs = Inputs {
             manifests: &manifests,
             images: &images,
-            bin_dir: self.executable.parent().unwrap_or(Path::new("/")),
+            executable: &self.executable,
             mtls: self.mtls,
             v6: sysctl::has_ipv6(),
             find: &programs::find,
@@ -171,6 +175,82 @@ impl Lab {
     /// If the status cannot be read.
     pub fn gateway_url(&self) -> Result<Option<String>, Error> {
         Ok(self.status()?.gateway_url)
+    }
+
+    /// Runs a command in a container of a pod, without input, as the container's own process runs:
+    /// same view of the machine, environment and privileges.
+    ///
+    /// `pod` is `NAMESPACE/NAME`, or the name alone where no other pod has it; the container is
+    /// the pod's first unless one is named.
+    ///
+    /// # Errors
+    /// If there is no such pod or container, it does not run, or the time is over; the command
+    /// is killed then.
+    pub fn exec(
+        &self,
+        pod: &str,
+        container: Option<&str>,
+        argv: &[String],
+        limit: Duration,
+    ) -> Result<Output, Error> {
+        let command = self.exec_command(pod, container, argv)?;
+        exec::capture(command, &format!("pod `{pod}`: {}", argv.join(" ")), limit)
+    }
+
+    /// As [`Lab::exec`], as a command whose standard streams the caller may choose.
+    ///
+    /// # Errors
+    /// If there is no such pod or container, or it does not run.
+    pub fn exec_command(
+        &self,
+        pod: &str,
+        container: Option<&str>,
+        argv: &[String],
+    ) -> Result<Command, Error> {
+        let status = self.status()?;
+        let pod = exec::find_pod(&status, pod)?;
+        let container = exec::container_name(pod, container)?;
+        let plan: Plan = read_json(&self.dir.plan())?;
+        let (_, holder) = self.state.running_lab(self.name())?;
+        exec::command(&plan, &status, holder, pod, &container, argv)
+    }
+
+    /// The log of a container of a pod; see [`Lab::exec`] for how they are named.
+    ///
+    /// # Errors
+    /// If there is no such pod or container.
+    pub fn log(&self, pod: &str, container: Option<&str>) -> Result<PathBuf, Error> {
+        let status = self.status()?;
+        let pod = exec::find_pod(&status, pod)?;
+        let container = exec::container_name(pod, container)?;
+        let found = pod.containers.iter().find(|c| c.name == container);
+        Ok(found.map(|c| c.log.clone()).unwrap_or_default())
+    }
+
+    /// What the authorizer of a pod has refused, oldest first.
+    ///
+    /// # Errors
+    /// If there is no such pod, or it has no sidecar.
+    pub fn denials(&self, pod: &str) -> Result<Vec<Denial>, Error> {
+        denials::read(&self.log(pod, Some(AUTHORIZER))?)
+    }
+
+    /// Puts the policies and tiers of some files in force; returns when every authorizer works by
+    /// them.
+    ///
+    /// # Errors
+    /// If anything is wrong with them, together with what is in force: nothing is changed then.
+    pub fn apply(&self, paths: &[PathBuf], recursive: bool) -> Result<Vec<Change>, Error> {
+        policies::apply(&self.dir, paths, recursive)
+    }
+
+    /// Takes the policies and tiers of some files out of force; returns when no authorizer works
+    /// by them any more.
+    ///
+    /// # Errors
+    /// If the files cannot be read.
+    pub fn delete(&self, paths: &[PathBuf], recursive: bool) -> Result<Vec<Change>, Error> {
+        policies::delete(&self.dir, paths, recursive)
     }
 
     /// Ends the lab and removes every process, namespace, link, mount and file of it.

@@ -8,7 +8,9 @@
 
 pub mod cli;
 mod control;
+mod denials;
 mod error;
+mod exec;
 mod files;
 mod inside;
 mod lab;
@@ -16,6 +18,7 @@ mod launch;
 mod name;
 mod net;
 mod plan;
+mod policies;
 mod privileges;
 mod process;
 mod programs;
@@ -23,8 +26,13 @@ mod state;
 mod status;
 mod supervisor;
 
+pub use denials::Denial;
 pub use error::{Error, Problems, Reported};
+pub use exec::Output;
 pub use lab::{CERTIFICATE_LIFETIME, Lab, MutualTls, Options, down};
 pub use name::LabName;
+pub use policies::{Change, Outcome};
 pub use state::StateRoot;
-pub use status::{ContainerStatus, Phase, PodStatus, State, Status};
+pub use status::{
+    ContainerStatus, Named, Phase, PodStatus, Role, SecretStatus, ServiceStatus, State, Status,
+};

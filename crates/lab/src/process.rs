@@ -106,9 +106,28 @@ impl Process {
 
 /// The first child of a process, in no particular order.
 pub(crate) fn child_of(parent: u32) -> Option<u32> {
+    pids()?.find(|pid| Stat::read(*pid).is_ok_and(|stat| stat.parent == parent))
+}
+
+/// The pid out here of a process that has `inner` as its pid in the namespace of which `init` is
+/// pid 1.
+pub(crate) fn outer_pid(init: u32, inner: u32) -> Option<u32> {
+    let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let wanted = namespace(init)?;
+    pids()?
+        .find(|pid| innermost_pid(*pid) == Some(inner) && namespace(*pid).as_ref() == Some(&wanted))
+}
+
+/// The pid of a process in its own pid namespace.
+fn innermost_pid(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_ascii_whitespace().last()?.parse().ok()
+}
+
+fn pids() -> Option<impl Iterator<Item = u32>> {
     let entries = fs::read_dir("/proc").ok()?.flatten();
-    let mut pids = entries.filter_map(|e| e.file_name().to_str()?.parse().ok());
-    pids.find(|pid| Stat::read(*pid).is_ok_and(|stat| stat.parent == parent))
+    Some(entries.filter_map(|e| e.file_name().to_str()?.parse().ok()))
 }
 
 /// The id of the running kernel's boot, so that a record from before a reboot is known as such.
@@ -139,6 +158,13 @@ mod tests {
         assert!(own.alive() && own.open().is_some());
         let recycled = ProcessId { started: own.started + 1, ..own };
         assert!(!recycled.alive() && recycled.open().is_none());
+    }
+
+    #[test]
+    fn pids_of_the_own_namespace_are_the_same_outside() {
+        let own = std::process::id();
+        assert_eq!(outer_pid(own, own), Some(own));
+        assert_eq!(outer_pid(own, u32::MAX), None);
     }
 
     #[test]

@@ -320,6 +320,16 @@ impl PodDir {
         self.0.join("volumes").join(name)
     }
 
+    /// The authorizer's socket.
+    pub(crate) fn authorizer_socket(&self) -> PathBuf {
+        self.run().join("authz.sock")
+    }
+
+    /// Envoy's admin socket.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.run().join("admin.sock")
+    }
+
     /// Sockets of the sidecar.
     pub(crate) fn run(&self) -> PathBuf {
         self.0.join("run")

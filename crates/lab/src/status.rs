@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Plan, PodId};
+use tortie_mesh::ca::SECRET_TYPE;
+
+use crate::plan::{Account, Plan, PodId, ServicePlan, certificate_secret};
 
 /// A lab, as its supervisor last saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +22,49 @@ pub struct Status {
     pub gateway_url: Option<String>,
     /// Its pods.
     pub pods: Vec<PodStatus>,
+    /// Its Services.
+    pub services: Vec<ServiceStatus>,
+    /// Its service accounts, each with a certificate.
+    pub service_accounts: Vec<Named>,
+    /// Its Secrets, those with the certificates among them.
+    pub secrets: Vec<SecretStatus>,
+}
+
+/// A Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Its own addresses; none if it is headless.
+    pub addresses: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<u16>,
+}
+
+/// A namespaced object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Named {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// A Secret, without its contents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretStatus {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Type, such as `istio.io/key-and-cert`.
+    #[serde(rename = "type")]
+    pub type_: String,
 }
 
 /// How far a lab is.
@@ -60,6 +105,8 @@ pub struct PodStatus {
 pub struct ContainerStatus {
     /// Name.
     pub name: String,
+    /// What it is for.
+    pub role: Role,
     /// Image, as written in the manifest.
     pub image: String,
     /// What it does.
@@ -76,6 +123,18 @@ pub struct ContainerStatus {
     pub pid: Option<u32>,
     /// Its log.
     pub log: PathBuf,
+}
+
+/// What a container is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// Envoy, or the authorizer beside it.
+    Sidecar,
+    /// It runs to its end before the others start.
+    Init,
+    /// What the pod is for.
+    Application,
 }
 
 /// What a container does.
@@ -109,9 +168,10 @@ impl State {
 
 impl ContainerStatus {
     /// A container that was not started yet.
-    pub(crate) fn waiting(name: &str, image: &str, log: PathBuf) -> Self {
+    pub(crate) fn waiting(name: &str, role: Role, image: &str, log: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
+            role,
             image: image.to_owned(),
             state: State::Waiting,
             ready: false,
@@ -174,8 +234,15 @@ impl Status {
             ready: false,
             containers,
         });
-        let (name, pods) = (name.to_owned(), pods.collect());
-        Self { name, phase: Phase::Starting, gateway_url: None, pods }
+        Self {
+            name: name.to_owned(),
+            phase: Phase::Starting,
+            gateway_url: None,
+            pods: pods.collect(),
+            services: plan.services.iter().map(service).collect(),
+            service_accounts: plan.accounts.iter().map(account).collect(),
+            secrets: secrets(plan),
+        }
     }
 
     /// Whether every pod is ready or will not be soon.
@@ -202,4 +269,34 @@ impl Status {
         }
         pod.ready = pod.containers.iter().all(|c| c.ready);
     }
+}
+
+fn service(service: &ServicePlan) -> ServiceStatus {
+    ServiceStatus {
+        namespace: service.namespace.clone(),
+        name: service.name.clone(),
+        addresses: service.addresses.clone(),
+        ports: service.ports.iter().map(|port| port.port).collect(),
+    }
+}
+
+fn account(account: &Account) -> Named {
+    Named { namespace: account.namespace.clone(), name: account.name.clone() }
+}
+
+/// The Secrets of the manifests, and those of the certificates that none of them replaces.
+fn secrets(plan: &Plan) -> Vec<SecretStatus> {
+    let given = plan.secrets.iter().map(|secret| SecretStatus {
+        namespace: secret.namespace.clone(),
+        name: secret.name.clone(),
+        type_: secret.type_.clone(),
+    });
+    let mut all: Vec<_> = given.collect();
+    for account in &plan.accounts {
+        let (namespace, name) = (account.namespace.clone(), certificate_secret(&account.name));
+        if !all.iter().any(|other| other.namespace == namespace && other.name == name) {
+            all.push(SecretStatus { namespace, name, type_: SECRET_TYPE.to_owned() });
+        }
+    }
+    all
 }

@@ -10,12 +10,20 @@ use crate::{DecodeError, FieldError, Foreign, Object, Resource};
 const MAX_ERRORS: usize = 50;
 
 /// Groups of which every kind must be understood: one we do not know could be a policy.
-const POLICY_GROUPS: [&str; 4] =
-    ["projectcalico.org", "crd.projectcalico.org", "networking.k8s.io", "policy.networking.k8s.io"];
+const POLICY_GROUPS: [&str; 5] = [
+    "projectcalico.org",
+    "crd.projectcalico.org",
+    "networking.k8s.io",
+    "policy.networking.k8s.io",
+    "tortie.dev",
+];
 
-/// Kinds of the policy groups that carry no policy and are kept untouched.
-const HARMLESS: [(&str, &str); 2] =
-    [("networking.k8s.io", "Ingress"), ("networking.k8s.io", "IngressClass")];
+/// Kinds of these groups that carry no policy and are kept untouched.
+const HARMLESS: [(&str, &str); 3] = [
+    ("networking.k8s.io", "Ingress"),
+    ("networking.k8s.io", "IngressClass"),
+    ("tortie.dev", "ImageMap"),
+];
 
 /// Kinds of Calico that carry no policy and are kept untouched.
 const NO_POLICY: [&str; 12] = [
@@ -66,21 +74,17 @@ pub fn decode(document: Value) -> Result<Vec<Resource>, Vec<DecodeError>> {
     if bad.is_empty() { Ok(good) } else { Err(bad) }
 }
 
-/// The documents a document stands for: itself, the items of a `List`, or nothing.
+/// The documents a document stands for: itself, the items of a list of any depth, or nothing.
 fn items(mut document: Value) -> Vec<Value> {
     if document.is_null() {
         return Vec::new();
     }
     let list = document.get("kind").and_then(Value::as_str).is_some_and(|k| k.ends_with("List"));
-    match document.get_mut("items").map(Value::take) {
-        Some(Value::Array(items)) if list => items,
-        Some(other) => {
-            if let Some(slot) = document.get_mut("items") {
-                *slot = other;
-            }
-            vec![document]
+    match document.get_mut("items") {
+        Some(Value::Array(found)) if list => {
+            std::mem::take(found).into_iter().flat_map(items).collect()
         }
-        None => vec![document],
+        _ => vec![document],
     }
 }
 
@@ -89,8 +93,7 @@ fn decode_one(raw: Value) -> Result<Resource, DecodeError> {
         Ok(names) => names,
         Err(errors) => return Err(failure(&raw, errors)),
     };
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
     match view(group, version, &kind, &raw) {
         Ok(object) => Ok(Resource { api_version, kind, object, raw }),
         Err(errors) => Err(failure(&raw, errors)),
@@ -180,30 +183,56 @@ fn view(group: &str, version: &str, kind: &str, raw: &Value) -> Result<Object, V
         | ("batch", "v1", "Job") => typed(raw, Namespace, O::Workload),
         ("tortie.dev", "v1", "TortieConfiguration") => typed(raw, Cluster, O::TortieConfiguration),
         ("tortie.dev", "v1", "PolicyTest") => typed(raw, Cluster, O::PolicyTest),
-        _ if HARMLESS.contains(&(group, kind)) || !POLICY_GROUPS.contains(&group) => {
-            typed::<Foreign>(raw, Cluster, O::Foreign)
-        }
-        _ => Err(vec![unknown_kind(group, version, kind)]),
+        _ if HARMLESS.contains(&(group, kind)) => foreign(raw),
+        _ if POLICY_GROUPS.contains(&group) => Err(vec![unknown_kind(group, version, kind)]),
+        _ => match suspicious(group, version, kind, raw) {
+            Some(error) => Err(vec![error]),
+            None => foreign(raw),
+        },
     }
 }
 
-fn unknown_kind(group: &str, version: &str, kind: &str) -> FieldError {
-    let known = match group {
-        "networking.k8s.io" => &["NetworkPolicy"][..],
-        "policy.networking.k8s.io" => &["ClusterNetworkPolicy"][..],
-        _ => &CALICO[..],
+fn foreign(raw: &Value) -> Result<Object, Vec<FieldError>> {
+    typed::<Foreign>(raw, Scope::Cluster, Object::Foreign)
+}
+
+/// Why a document of a group that may hold anything is probably meant to be something else, which
+/// would be lost if it were passed over.
+fn suspicious(group: &str, version: &str, kind: &str, raw: &Value) -> Option<FieldError> {
+    let wrong = |hint: String| {
+        let reason = format!("`{}` is not known", [group, version].join("/").trim_matches('/'));
+        Some(FieldError::new("apiVersion", reason).hint(hint))
     };
-    let calico = group.ends_with("projectcalico.org");
+    let near = |known: &&&str| distance(&group.to_lowercase(), known) <= 1;
+    match POLICY_GROUPS.iter().find(near) {
+        Some(meant) => return wrong(format!("did you mean group `{meant}`?")),
+        None if group.is_empty() && version != "v1" => {
+            return wrong("write it as `group/version`; without a group it is `v1`".to_owned());
+        }
+        None => {}
+    }
+    (group.is_empty() && kind == "List").then(|| {
+        let found = raw.get("items").map_or("nothing", shape);
+        FieldError::new("items", format!("expected a list, found {found}"))
+    })
+}
+
+fn unknown_kind(group: &str, version: &str, kind: &str) -> FieldError {
+    let (known, current): (&[&str], _) = match group {
+        "projectcalico.org" | "crd.projectcalico.org" => (&CALICO, "projectcalico.org/v3"),
+        "networking.k8s.io" => (&["NetworkPolicy"], "networking.k8s.io/v1"),
+        "policy.networking.k8s.io" => {
+            (&["ClusterNetworkPolicy"], "policy.networking.k8s.io/v1alpha2")
+        }
+        "tortie.dev" => (&["PolicyTest", "ImageMap", "TortieConfiguration"], "tortie.dev/v1"),
+        _ => (&[], ""),
+    };
     match known.iter().find(|k| k.eq_ignore_ascii_case(kind)) {
         Some(k) if *k == kind => FieldError::new(
             "apiVersion",
             format!("version `{version}` of {kind} in group `{group}` is not known"),
         )
-        .hint(match group {
-            "networking.k8s.io" => "write `apiVersion: networking.k8s.io/v1`",
-            "policy.networking.k8s.io" => "write `apiVersion: policy.networking.k8s.io/v1alpha2`",
-            _ => "write `apiVersion: projectcalico.org/v3`",
-        }),
+        .hint(format!("write `apiVersion: {current}`")),
         Some(k) => FieldError::new("kind", format!("kind `{kind}` is not known"))
             .hint(format!("did you mean `{k}`?")),
         None => {
@@ -211,7 +240,7 @@ fn unknown_kind(group: &str, version: &str, kind: &str) -> FieldError {
                 "kind",
                 format!("kind `{kind}` of group `{group}` is not understood by this version"),
             );
-            match nearest(kind, known).filter(|_| calico) {
+            match nearest(kind, known) {
                 Some(k) => error.hint(format!("did you mean `{k}`?")),
                 None => error.hint("a policy that is not understood would not be enforced"),
             }
@@ -389,6 +418,8 @@ fn type_message(message: &str, path: &Path, document: &Value) -> String {
         "a string" => "text",
         "a boolean" => "true or false",
         "f64" => "a number",
+        "i64" => "a whole number",
+        "u32" | "usize" => "a whole number from 0 on",
         other if other.starts_with("struct ") => "a mapping",
         other if other.starts_with("any variant of untagged enum") => "a number or text",
         other => other,
@@ -416,6 +447,7 @@ fn shape(value: &Value) -> &'static str {
         Value::Null => "nothing",
         Value::Bool(_) => "true or false",
         Value::Number(n) if n.is_f64() => "a fraction",
+        Value::Number(n) if n.is_i64() && !n.is_u64() => "a negative number",
         Value::Number(_) => "a number",
         Value::String(_) => "text",
         Value::Array(_) => "a list",
@@ -527,6 +559,14 @@ mod tests {
             ("projectcalico.org/v1", "NetworkPolicy"),
             ("networking.k8s.io/v1beta1", "NetworkPolicy"),
             ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy"),
+            ("projectcalico.org", "NetworkPolicy"),
+            ("v3", "NetworkPolicy"),
+            ("projectcalico.or/v3", "NetworkPolicy"),
+            ("Projectcalico.org/v3", "NetworkPolicy"),
+            ("projectcalico.org/v3/v3", "NetworkPolicy"),
+            ("tortie.dev/v1", "PolicyTests"),
+            ("tortie.dev/v2", "PolicyTest"),
+            ("v1", "List"),
         ] {
             let document =
                 json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "p"}});
@@ -555,7 +595,9 @@ mod tests {
     fn lists_are_expanded() {
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}});
         let list = json!({"apiVersion": "v1", "kind": "List", "items": [pod, pod]});
-        assert_eq!(decode(list).expect("accepted").len(), 2);
+        assert_eq!(decode(list.clone()).expect("accepted").len(), 2);
+        let nested = json!({"apiVersion": "v1", "kind": "List", "items": [list, pod, list]});
+        assert_eq!(decode(nested).expect("accepted").len(), 5);
         assert_eq!(decode(Value::Null).expect("accepted").len(), 0);
     }
 

@@ -1,6 +1,7 @@
 //! `tortie`: workload access control on the command line.
 
 mod commands;
+mod demo;
 mod input;
 mod output;
 

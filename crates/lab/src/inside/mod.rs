@@ -10,6 +10,8 @@ pub(crate) mod pause;
 mod rootfs;
 pub(crate) mod sandbox;
 
+use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -18,8 +20,29 @@ use crate::error::At;
 
 /// Pid 1 of the lab: runs the supervisor.
 pub(crate) fn lab(dir: &Path) -> Result<u8, Error> {
+    close_inherited()?;
     let executable = std::env::current_exe().at("find", "/proc/self/exe")?;
     let mut command = Command::new(executable);
     command.args(["lab", "inside", "supervise"]).arg(dir);
     init::Init::start(&mut command)?.wait()
+}
+
+/// Becomes another program, without what this process was left open by whoever started it.
+pub(crate) fn enter(argv: &[String]) -> Result<u8, Error> {
+    close_inherited()?;
+    let (program, arguments) =
+        argv.split_first().ok_or_else(|| Error::program("enter", "no program"))?;
+    Err(Command::new(program).args(arguments).exec()).at("run", program)
+}
+
+/// Closes everything but the standard streams. A shell may leave directories open to its children,
+/// and through one of those a container could reach any file of the machine.
+fn close_inherited() -> Result<(), Error> {
+    let fds = fs::read_dir("/proc/self/fd").at("read", "/proc/self/fd")?;
+    let fds = fds.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    for fd in fds.filter(|fd| *fd > 2).collect::<Vec<_>>() {
+        // One of them was the directory listing itself, which is gone by now.
+        let _ = nix::unistd::close(fd);
+    }
+    Ok(())
 }

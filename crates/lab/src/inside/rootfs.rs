@@ -36,7 +36,7 @@ const ETC: [&str; 12] = [
 ];
 
 /// Small files of `/etc` made anew.
-const ETC_FILES: [(&str, &str); 3] = [
+const ETC_FILES: [(&str, &str); 4] = [
     (
         "passwd",
         "root:x:0:0:root:/root:/bin/sh\n\
@@ -45,6 +45,8 @@ const ETC_FILES: [(&str, &str); 3] = [
     ),
     ("group", "root:x:0:\nistio-proxy:x:1337:\nnogroup:x:65534:\n"),
     ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+    // A name in the hosts file may have several addresses, of both families.
+    ("host.conf", "multi on\n"),
 ];
 
 /// Devices a program may expect.
@@ -150,9 +152,9 @@ impl Root<'_> {
         for (name, content) in ETC_FILES {
             self.file(&format!("/etc/{name}"), content)?;
         }
-        let present =
+        let mut present =
             ETC.iter().map(|name| format!("/etc/{name}")).filter(|p| Path::new(p).exists());
-        present.map(|path| self.bind(&Bind::read_only(&path, path.clone()))).collect()
+        present.try_for_each(|path| self.bind(&Bind::read_only(&path, path.clone())))
     }
 
     fn proc(&self) -> Result<(), Error> {

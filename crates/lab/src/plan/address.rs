@@ -6,14 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
-/// The range of pods; the node has its first address.
-pub(crate) const POD_RANGE_V4: &str = "10.65.0.0/16";
 /// The range of Services.
 pub(crate) const SERVICE_RANGE_V4: &str = "10.96.0.0/16";
 /// The range of Services.
 pub(crate) const SERVICE_RANGE_V6: &str = "fd00:96::/64";
 
-/// The node's own addresses.
+/// The node's own addresses, before those of the pods.
 pub(crate) const NODE_V4: Ipv4Addr = Ipv4Addr::new(10, 65, 0, 1);
 /// The node's own addresses.
 pub(crate) const NODE_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x65, 0, 0, 0, 0, 0, 1);

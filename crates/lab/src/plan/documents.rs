@@ -8,38 +8,16 @@ use tortie_model::{Container, Object, Pod, PodIp, Resource};
 
 use super::{NODE_NAME, PodPlan};
 
-/// The tiers and policies in force, as a document.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct PoliciesFile(pub(crate) Vec<Value>);
-
-impl PoliciesFile {
-    /// The document.
-    pub(crate) fn document(&self) -> Value {
-        list(self.0.clone())
-    }
-
-    /// The tiers and policies of a document.
-    pub(crate) fn read(document: &Value) -> Self {
-        let items = document.get("items").and_then(Value::as_array);
-        Self(items.cloned().unwrap_or_default())
-    }
-}
-
-/// The tiers and policies among resources.
-pub(crate) fn policy_documents<'a>(
-    resources: impl IntoIterator<Item = &'a Resource>,
-) -> Vec<&'a Resource> {
-    let is_policy = |resource: &&Resource| {
-        matches!(
-            resource.object,
-            Object::GlobalNetworkPolicy(_) | Object::NetworkPolicy(_) | Object::Tier(_)
-        )
-    };
-    resources.into_iter().filter(is_policy).collect()
+/// Whether a resource is a tier or a policy.
+pub(crate) fn is_policy(resource: &Resource) -> bool {
+    matches!(
+        resource.object,
+        Object::GlobalNetworkPolicy(_) | Object::NetworkPolicy(_) | Object::Tier(_)
+    )
 }
 
 /// Documents in one.
-pub(super) fn list(items: Vec<Value>) -> Value {
+pub(crate) fn list(items: Vec<Value>) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 

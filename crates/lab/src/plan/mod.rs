@@ -10,6 +10,7 @@ mod documents;
 mod gateway;
 mod hosts;
 mod image;
+mod inventory;
 mod proxy;
 mod service;
 mod volume;
@@ -24,15 +25,13 @@ use serde_json::Value;
 use tortie_model::ObjectMeta;
 
 pub(crate) use address::{
-    GATEWAY_V4, GATEWAY_V6, Link, NODE_MAC, NODE_V4, NODE_V6, POD_RANGE_V4, SERVICE_RANGE_V4,
-    SERVICE_RANGE_V6,
+    GATEWAY_V4, GATEWAY_V6, Link, NODE_MAC, NODE_V4, NODE_V6, SERVICE_RANGE_V4, SERVICE_RANGE_V6,
 };
 pub(crate) use build::{Inputs, build};
 pub(crate) use container::{ContainerPlan, PATH as CONTAINER_PATH};
-pub(crate) use documents::{PoliciesFile, policy_documents};
-pub(crate) use gateway::NAME as GATEWAY_NAME;
+pub(crate) use documents::{is_policy, list};
 pub(crate) use proxy::{ProxyPlan, view};
-pub(crate) use service::{ServicePlan, Transport};
+pub(crate) use service::ServicePlan;
 pub(crate) use volume::{Item, MountPlan, SecretVolume, VolumePlan, VolumeSource};
 
 /// The name of the one node.
@@ -56,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) cluster: Value,
     /// What the authorizers read: tiers and policies at the start.
     pub(crate) policies: Value,
+    /// Tortie's executable.
+    pub(crate) executable: PathBuf,
     /// Where Envoy is, if anything needs it.
     pub(crate) envoy: Option<PathBuf>,
     /// Lifetime of workload certificates, in seconds.

@@ -1,8 +1,9 @@
 //! Volumes of a pod and where its containers see them.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use tortie_model::{Container, FieldError, Volume};
+use tortie_model::{Container, FieldError, IntOrString, Volume};
 
 /// Permission bits of a Secret's files when nothing is said.
 const DEFAULT_MODE: u32 = 0o644;
@@ -50,6 +51,7 @@ pub(crate) struct Item {
     /// The file, relative to the volume.
     pub(crate) path: String,
     /// Permission bits; the volume's if absent.
+    #[serde(default, deserialize_with = "mode")]
     pub(crate) mode: Option<u32>,
 }
 
@@ -73,9 +75,24 @@ pub(crate) struct MountPlan {
 struct SecretSource {
     secret_name: String,
     items: Option<Vec<Item>>,
+    #[serde(default, deserialize_with = "mode")]
     default_mode: Option<u32>,
     #[serde(default)]
     optional: bool,
+}
+
+/// Permission bits: a number, or the text that YAML 1.2 makes of `0400`, which is octal to those
+/// who write manifests.
+fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    let bits = match Option::<IntOrString>::deserialize(from)? {
+        None => return Ok(None),
+        Some(IntOrString::Int(bits)) => u32::try_from(bits).ok(),
+        Some(IntOrString::Text(text)) => {
+            text.strip_prefix('0').and_then(|octal| u32::from_str_radix(octal, 8).ok())
+        }
+    };
+    let bits = bits.filter(|bits| *bits <= 0o777);
+    bits.map(Some).ok_or_else(|| D::Error::custom("permission bits must be 0 to 0777"))
 }
 
 /// Plans a volume; `field` is its path in the document.
@@ -111,7 +128,7 @@ fn secret_volume(field: &str, secret: &Value) -> Result<SecretVolume, FieldError
     Ok(SecretVolume {
         secret: written.secret_name,
         items: written.items,
-        mode: written.default_mode.unwrap_or(DEFAULT_MODE) & 0o777,
+        mode: written.default_mode.unwrap_or(DEFAULT_MODE),
         optional: written.optional,
     })
 }
@@ -181,16 +198,21 @@ mod tests {
     #[test]
     fn volumes() {
         let plan = volume(json!({"name": "v", "secret": {"secretName": "s", "defaultMode": 256,
-            "items": [{"key": "a", "path": "x/a.pem"}]}}));
+            "items": [{"key": "a", "path": "x/a.pem", "mode": "0440"}]}}));
         let VolumeSource::Secret(secret) = plan.unwrap().source else { panic!("no secret") };
         assert_eq!((secret.mode, secret.optional), (0o400, false));
-        assert_eq!(secret.items.unwrap()[0].path, "x/a.pem");
+        let item = &secret.items.unwrap()[0];
+        assert_eq!((&*item.path, item.mode), ("x/a.pem", Some(0o440)));
         assert_eq!(
             volume(json!({"name": "v", "emptyDir": {}})).unwrap().source,
             VolumeSource::EmptyDir
         );
         for (value, want) in [
             (json!({"name": "v", "configMap": {}}), "only `secret`"),
+            (
+                json!({"name": "v", "secret": {"secretName": "s", "defaultMode": "rw"}}),
+                "permission bits",
+            ),
             (json!({"name": "../v", "emptyDir": {}}), "DNS label"),
             (json!({"name": "v", "secret": {"name": "s"}}), "unknown field `name`"),
             (

@@ -15,6 +15,7 @@ use super::Environment;
 use super::probe::Probe;
 use crate::Error;
 use crate::error::At;
+use crate::exec::exit_code;
 use crate::files::{open_log, tail};
 use crate::inside::container::Reply;
 use crate::inside::sandbox::Sandbox;
@@ -146,11 +147,4 @@ impl Container {
 
 fn last_line(log: &Path) -> Option<String> {
     tail(log, 1).pop()
-}
-
-/// 128 and the signal for a process that a signal ended.
-fn exit_code(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)
 }

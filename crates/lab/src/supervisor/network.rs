@@ -11,6 +11,7 @@ use super::Environment;
 use super::tools::feed;
 use crate::Error;
 use crate::error::At;
+use crate::files::tail;
 use crate::net::{firewall, link, sysctl};
 use crate::plan::{PodPlan, ServicePlan};
 use crate::status::Status;
@@ -51,7 +52,7 @@ pub(crate) async fn pods(env: &Environment, pods: &[PodPlan]) -> Result<Vec<Paus
     }
     let mut pauses = Vec::new();
     for holder in holders {
-        pauses.push(ready(holder).await?);
+        pauses.push(ready(env, holder).await?);
     }
     let each = || pods.iter().zip(&pauses);
     let batch: String = each().map(|(pod, pause)| link::node_end(&pod.link, pause.pid)).collect();
@@ -78,14 +79,18 @@ fn pause(env: &Environment, pod: &PodPlan) -> Result<Child, Error> {
         .at("run", "unshare")
 }
 
-async fn ready(mut process: Child) -> Result<Pause, Error> {
+async fn ready(env: &Environment, mut process: Child) -> Result<Pause, Error> {
     let mut line = String::new();
     if let Some(stdout) = process.stdout.take() {
         BufReader::new(stdout).read_line(&mut line).await.at("read", "pause")?;
     }
     match process.id() {
         Some(pid) if line == "ready\n" => Ok(Pause { _process: process, pid }),
-        _ => Err(Error::program("unshare --net --uts --ipc", "ended; see the supervisor's log")),
+        _ => {
+            let _ = process.wait().await;
+            let said = tail(&env.dir.supervisor_log(), 2).join("; ");
+            Err(Error::program("unshare --net --uts --ipc", said))
+        }
     }
 }
 

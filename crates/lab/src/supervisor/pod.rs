@@ -18,7 +18,8 @@ use crate::files::{create_dir_for, create_private_dir, replace_for};
 use crate::inside::sandbox::{Bind, Sandbox};
 use crate::plan::{CONTAINER_PATH, ContainerPlan, PodPlan, Restart, view};
 use crate::privileges::Privileges;
-use crate::status::{ContainerStatus, Status};
+use crate::state::LabDir;
+use crate::status::{ContainerStatus, Role, Status};
 
 /// The container that is a pod's Envoy, as Istio calls it.
 pub(crate) const PROXY: &str = "istio-proxy";
@@ -50,14 +51,16 @@ pub(crate) fn prepare(env: &Environment, pod: &PodPlan) -> Result<(), Error> {
 }
 
 /// The containers of a pod as they are before anything was started, those of the sidecar first.
-pub(crate) fn waiting(env_dir: &crate::state::LabDir, pod: &PodPlan) -> Vec<ContainerStatus> {
+pub(crate) fn waiting(dir: &LabDir, pod: &PodPlan) -> Vec<ContainerStatus> {
+    let waiting = |name: &str, role: Role, image: &str| {
+        ContainerStatus::waiting(name, role, image, dir.log(&pod.id, name))
+    };
     let sidecar = [(AUTHORIZER, pod.has_sidecar()), (PROXY, pod.proxy.is_some())];
-    let sidecar = sidecar.into_iter().filter(|(_, present)| *present).map(|(name, _)| (name, name));
-    let own = pod.init.iter().chain(&pod.containers);
-    let own = own.map(|container| (container.name.as_str(), container.image.as_str()));
-    let all = sidecar.chain(own);
-    all.map(|(name, image)| ContainerStatus::waiting(name, image, env_dir.log(&pod.id, name)))
-        .collect()
+    let sidecar = sidecar.into_iter().filter(|(_, present)| *present);
+    let sidecar = sidecar.map(|(name, _)| waiting(name, Role::Sidecar, name));
+    let init = pod.init.iter().map(|c| waiting(&c.name, Role::Init, &c.image));
+    let own = pod.containers.iter().map(|c| waiting(&c.name, Role::Application, &c.image));
+    sidecar.chain(init).chain(own).collect()
 }
 
 /// Keeps the containers of a pod running: authorizer, Envoy when that answers, the pod's own
@@ -166,8 +169,8 @@ impl Maker<'_> {
             Bind::read_only(self.env.dir.cluster(), view::CLUSTER),
             Bind::writable(dir.run(), view::RUN),
         ];
-        let socket = dir.run().join(file_name(view::AUTHORIZER_SOCKET));
-        self.container(AUTHORIZER, sandbox, Probe::Accepts(socket), Restart::Always)
+        let probe = Probe::Accepts(dir.authorizer_socket());
+        self.container(AUTHORIZER, sandbox, probe, Restart::Always)
     }
 
     fn proxy(&self) -> Container {
@@ -184,8 +187,8 @@ impl Maker<'_> {
             Bind::read_only(dir.sds(), view::SDS),
             Bind::writable(dir.run(), view::RUN),
         ];
-        let socket = dir.run().join(file_name(view::ADMIN_SOCKET));
-        self.container(PROXY, sandbox, Probe::Envoy(socket), Restart::Always)
+        let probe = Probe::Envoy(dir.admin_socket());
+        self.container(PROXY, sandbox, probe, Restart::Always)
     }
 
     fn application(&self, plan: &ContainerPlan, restart: Restart) -> Container {
@@ -201,7 +204,7 @@ impl Maker<'_> {
         }
         let ports = plan.ports.iter().copied().collect();
         let probe = match plan.ports.as_slice() {
-            [] => Probe::Started,
+            [] => Probe::Lasts,
             _ => Probe::Listening { process: self.pause.pid(), ports },
         };
         self.container(&plan.name, sandbox, probe, restart)
@@ -219,10 +222,6 @@ impl Maker<'_> {
         };
         plan.mounts.iter().map(bind).collect()
     }
-}
-
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or_default()
 }
 
 /// What lets a container see its program, if that is not in a directory it sees anyway.

@@ -9,14 +9,18 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::sleep;
 
-/// Between two looks. The kernel tells nobody when a socket starts to listen.
-const INTERVAL: Duration = Duration::from_millis(15);
+/// Between the first two looks, and at most between any two: the kernel tells nobody when a socket
+/// starts to listen.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+
+/// How long a process must run to count as one that does not end at once.
+const LASTING: Duration = Duration::from_millis(250);
 
 /// What must be so for a container to be ready.
 #[derive(Debug, Clone)]
 pub(crate) enum Probe {
-    /// Its process was started.
-    Started,
+    /// Its process did not end at once.
+    Lasts,
     /// These TCP ports accept connections in the network namespace of a process. This is read
     /// from the kernel's tables: nothing connects, so nothing shows in logs or meets a policy.
     Listening {
@@ -34,14 +38,19 @@ pub(crate) enum Probe {
 impl Probe {
     /// Returns when it is so.
     pub(crate) async fn passed(&self) {
+        if matches!(self, Self::Lasts) {
+            return sleep(LASTING).await;
+        }
+        let (mut interval, longest) = INTERVALS;
         while !self.look().await {
-            sleep(INTERVAL).await;
+            sleep(interval).await;
+            interval = longest.min(interval.mul_f32(1.3));
         }
     }
 
     async fn look(&self) -> bool {
         match self {
-            Self::Started => true,
+            Self::Lasts => true,
             Self::Listening { process, ports } => ports.is_subset(&listening(*process)),
             Self::Accepts(socket) => UnixStream::connect(socket).await.is_ok(),
             Self::Envoy(socket) => envoy_ready(socket).await.is_ok_and(|ready| ready),

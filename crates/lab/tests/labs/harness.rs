@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tortie-lab");
 
@@ -15,27 +17,30 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A place for labs.
 pub(crate) struct Place {
     dir: tempfile::TempDir,
-    names: Vec<String>,
+    names: BTreeSet<String>,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
         assert!(rustix::process::geteuid().is_root(), "the lab's tests need root");
         let dir = tempfile::Builder::new().prefix("lab").tempdir_in("/tmp").unwrap();
-        Self { dir, names: Vec::new() }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
+        Self { dir, names: BTreeSet::new() }
     }
 
     pub(crate) fn state(&self) -> PathBuf {
-        self.path().join("labs")
+        self.dir.path().join("labs")
+    }
+
+    /// Writes a file; gives its path.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
     }
 
     /// A `lab` command for the lab of this name.
     pub(crate) fn command(&mut self, name: &str, args: &[&str]) -> Command {
-        self.names.push(name.to_owned());
+        self.names.insert(name.to_owned());
         let mut command = Command::new(PROGRAM);
         command.args(["lab", "--name", name, "--state-dir"]).arg(self.state()).args(args);
         command
@@ -61,17 +66,68 @@ impl Place {
         stderr
     }
 
+    /// Starts a lab with these manifests and the images of [`images`], and more arguments.
+    pub(crate) fn up(&mut self, name: &str, manifests: &str, more: &[&str]) -> String {
+        let file = self.file(&format!("{name}.yaml"), &(images() + manifests));
+        self.ok(name, &[&["up", "-f", &file], more].concat())
+    }
+
+    /// Runs a shell script in a pod; gives its standard output, whatever its status.
+    pub(crate) fn sh(&mut self, name: &str, pod: &str, script: &str) -> String {
+        text(&self.run(name, &["exec", pod, "--", "sh", "-c", script]).stdout).trim().to_owned()
+    }
+
+    /// What `curl` in a pod gets from an address, or its exit status where it gets nothing.
+    pub(crate) fn curl(&mut self, name: &str, pod: &str, args: &str) -> String {
+        self.sh(name, pod, &format!("curl -s --max-time 5 {args} || echo failed $?"))
+    }
+
+    pub(crate) fn status(&mut self, name: &str) -> Value {
+        serde_json::from_str(&self.ok(name, &["status", "-o", "json"])).unwrap()
+    }
+
+    /// The status of a container.
+    pub(crate) fn container(&mut self, name: &str, pod: &str, container: &str) -> Value {
+        let status = self.status(name);
+        let named = |list: &Value, name: &str| {
+            list.as_array().unwrap().iter().find(|v| v["name"] == name).unwrap().clone()
+        };
+        named(&named(&status["pods"], pod)["containers"], container)
+    }
+
     /// The recorded pid 1 of a lab, by its pid out here.
     pub(crate) fn init(&self, name: &str) -> u32 {
         let record = fs::read(self.state().join(name).join("record.json")).unwrap();
-        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        let record: Value = serde_json::from_slice(&record).unwrap();
         record["holder"]["init"]["pid"].as_u64().unwrap().try_into().unwrap()
+    }
+
+    /// Runs a shell script on the node, with every privilege there.
+    pub(crate) fn on_node(&self, name: &str, script: &str) -> String {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--target={}", self.init(name)));
+        command.args(["--mount", "--net", "--pid", "--", "sh", "-c", script]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Runs a shell script in a pod's network, with every privilege there.
+    pub(crate) fn in_network(
+        &mut self,
+        name: &str,
+        pod: &str,
+        container: &str,
+        script: &str,
+    ) -> String {
+        let pid = self.container(name, pod, container)["pid"].clone();
+        self.on_node(name, &format!("nsenter --net=/proc/{pid}/ns/net sh -c '{script}'"))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for name in std::mem::take(&mut self.names).into_iter().collect::<BTreeSet<_>>() {
+        for name in std::mem::take(&mut self.names) {
             let _ = self.run(&name, &["down"]);
         }
     }
@@ -81,7 +137,53 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What a host shows of a lab: the processes below one, and this namespace's mounts and links.
+/// The images of these tests: `web` serves on `$PORT`, `datagrams` listens on `$PORT` of UDP,
+/// `idle` does nothing, and `sh` is a shell.
+pub(crate) fn images() -> String {
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/labs");
+    format!(
+        "apiVersion: tortie.dev/v1\nkind: ImageMap\nmetadata: {{name: tests}}\nimages:\n\
+         - {{image: web, command: [{here}/web.pl], env: [{{name: PORT, value: '80'}}]}}\n\
+         - {{image: datagrams, command: [{here}/datagrams.pl], env: [{{name: PORT, value: '53'}}]}}\n\
+         - {{image: idle, command: [sleep, infinity]}}\n\
+         - {{image: sh, command: [sh, -c]}}\n---\n"
+    )
+}
+
+/// A pod with one container of an image, and more fields of the container.
+pub(crate) fn pod(name: &str, image: &str, more: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec:\n  \
+         serviceAccountName: {name}\n  containers: [{{name: main, image: {image}{more}}}]\n---\n"
+    )
+}
+
+/// A pod that serves on port 80.
+pub(crate) fn web(name: &str) -> String {
+    pod(name, "web", ", ports: [{name: http, containerPort: 80}]")
+}
+
+/// A pod without a sidecar that does nothing.
+pub(crate) fn outsider(name: &str) -> String {
+    pod(name, "idle", "").replace(
+        &format!("labels: {{app: {name}}}"),
+        &format!("labels: {{app: {name}}}, annotations: {{sidecar.istio.io/inject: \"false\"}}"),
+    )
+}
+
+/// A Service for the pods with this label `app`, with more fields.
+pub(crate) fn service(name: &str, app: &str, more: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n\
+         spec: {{selector: {{app: {app}}}, ports: [{{port: 80}}]{more}}}\n---\n"
+    )
+}
+
+/// Sidecars for the namespace `default`.
+pub(crate) const INJECTED: &str = "apiVersion: v1\nkind: Namespace\n\
+    metadata: {name: default, labels: {istio-injection: enabled}}\n---\n";
+
+/// What this host shows of labs: mounts and links.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Traces {
     mounts: String,
@@ -98,7 +200,7 @@ impl Traces {
     }
 }
 
-/// All processes below this one, itself included.
+/// All processes below one, itself first.
 pub(crate) fn tree(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let all = all_processes();
@@ -129,19 +231,23 @@ pub(crate) fn alive(pid: u32) -> bool {
         .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")))
 }
 
+/// Whether there is anything in a directory.
+pub(crate) fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none())
+}
+
+/// Sends a signal.
+pub(crate) fn kill(signal: &str, pid: u32) {
+    let status = Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
 /// Waits for a condition that must come true.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < end, "{what}: not within {DEADLINE:?}");
-        pause();
+        let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+        let _ = rustix::event::poll(&mut [], Some(&pause));
     }
-}
-
-/// A short wait between two looks at a condition.
-fn pause() {
-    let _ = rustix::event::poll(
-        &mut [],
-        Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 }),
-    );
 }

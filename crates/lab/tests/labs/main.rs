@@ -1,7 +1,13 @@
-//! Labs with real namespaces. They need root and the programs the lab needs, and fail without
-//! them: a skipped test would look like a pass.
+//! Labs with real namespaces, Envoys and authorizers. They need root and the programs the lab
+//! needs (`$ENVOY` or an Envoy that is found), and fail without them: a skipped test would look
+//! like a pass.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
-#![allow(clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::indexing_slicing, clippy::string_slice, reason = "test code")]
 
+mod faults;
 mod harness;
+mod isolation;
 mod lifecycle;
+mod mesh;
+mod network;
+mod policy;

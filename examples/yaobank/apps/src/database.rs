@@ -1,11 +1,12 @@
 //! `database`: a real etcd with its v2 keys API, holding the five accounts.
 //!
-//! The tutorial's image is an etcd whose data directory is already filled. Here etcd is started,
-//! filled over loopback, and then waited for.
+//! The tutorial's image is an etcd whose data directory is already filled. Here an etcd that only
+//! loopback can reach fills the directory first, so that the one clients find is never empty.
 
 use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub struct Options {
     pub etcd: OsString,
     /// Where the data lives; with `None` in a temporary directory, removed at the end.
     pub data_dir: Option<PathBuf>,
-    /// The port clients use, which must be reachable over loopback.
+    /// The port clients use.
     pub port: u16,
     /// Further arguments for etcd; they win over those given here.
     pub arguments: Vec<OsString>,
@@ -58,19 +59,52 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
             temporary.path()
         }
     };
-    let mut etcd = spawn(options, data_dir)?;
+    let mut filler = fill(options, data_dir)?;
+    let loaded = until(load(filler.port), &mut filler.etcd, &mut stopping).await?;
+    stop(&mut filler.etcd).await?;
+    if loaded.is_none() {
+        return Ok(());
+    }
+    let listen = format!("http://0.0.0.0:{}", options.port);
+    let mut etcd = spawn(options, data_dir, &listen, &options.arguments)?;
+    if until(healthy(options.port), &mut etcd, &mut stopping).await?.is_none() {
+        return stop(&mut etcd).await;
+    }
+    println!("yaobank-database: {} accounts loaded", SEEDS.len());
+    supervise(etcd, stopping).await
+}
+
+/// Waits for some work with an etcd that must not end meanwhile; nothing if asked to stop.
+async fn until(
+    work: impl Future<Output = anyhow::Result<()>>,
+    etcd: &mut Child,
+    stopping: &mut StopSignal,
+) -> anyhow::Result<Option<()>> {
     tokio::select! {
-        loaded = load(options.port) => match loaded {
-            Ok(()) => println!("yaobank-database: {} accounts loaded", SEEDS.len()),
+        done = work => match done {
+            Ok(()) => Ok(Some(())),
             Err(error) => {
-                stop(&mut etcd).await?;
-                return Err(error);
+                stop(etcd).await?;
+                Err(error)
             }
         },
         ended = etcd.wait() => bail!("etcd ended before it was ready: {}", ended?),
-        () = stopping.received() => return stop(&mut etcd).await,
+        () = stopping.received() => Ok(None),
     }
-    supervise(etcd, stopping).await
+}
+
+/// An etcd that fills the data directory.
+struct Filler {
+    etcd: Child,
+    port: u16,
+}
+
+fn fill(options: &Options, data_dir: &Path) -> anyhow::Result<Filler> {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    let port = free.local_addr().context("no free port")?.port();
+    drop(free);
+    let listen = format!("http://127.0.0.1:{port}");
+    Ok(Filler { etcd: spawn(options, data_dir, &listen, &[])?, port })
 }
 
 async fn supervise(mut etcd: Child, mut stopping: StopSignal) -> anyhow::Result<()> {
@@ -86,7 +120,12 @@ fn temporary_dir() -> io::Result<TempDir> {
     builder.prefix("yaobank-database-").permissions(Permissions::from_mode(0o700)).tempdir()
 }
 
-fn spawn(options: &Options, data_dir: &Path) -> anyhow::Result<Child> {
+fn spawn(
+    options: &Options,
+    data_dir: &Path,
+    listen: &str,
+    arguments: &[OsString],
+) -> anyhow::Result<Child> {
     let port = options.port;
     let mut command = Command::new(&options.etcd);
     command
@@ -95,10 +134,10 @@ fn spawn(options: &Options, data_dir: &Path) -> anyhow::Result<Child> {
         .arg(data_dir)
         .args(["--logger", "zap", "--log-level", "warn"])
         .args(["--advertise-client-urls", &format!("http://database:{port}")])
-        .args(["--listen-client-urls", &format!("http://0.0.0.0:{port}")])
+        .args(["--listen-client-urls", listen])
         // A cluster of one has no peers: any free port will do.
         .args(["--listen-peer-urls", "http://127.0.0.1:0"])
-        .args(&options.arguments)
+        .args(arguments)
         .kill_on_drop(true);
     if cfg!(target_arch = "aarch64") {
         // etcd 3.4 refuses to start there otherwise.
@@ -131,6 +170,11 @@ async fn load(port: u16) -> anyhow::Result<()> {
         store(&http, &base, seed).await?;
     }
     Ok(())
+}
+
+async fn healthy(port: u16) -> anyhow::Result<()> {
+    let base: BaseUrl = format!("http://127.0.0.1:{port}").parse()?;
+    until_healthy(&HttpClient::new(CALL_DEADLINE), &base).await
 }
 
 async fn until_healthy(http: &HttpClient, base: &BaseUrl) -> anyhow::Result<()> {

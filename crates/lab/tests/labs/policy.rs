@@ -1,0 +1,78 @@
+//! Policies of a running lab, through the library.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tortie_lab::{Lab, Options, Outcome, StateRoot};
+
+use crate::harness::{INJECTED, PROGRAM, Place, outsider, pod, service, web};
+
+const GET_ONLY: &str = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+    metadata: {name: get-only}\nspec:\n  selector: app == 'server'\n  \
+    ingress: [{action: Allow, http: {methods: [GET]}}]\n";
+
+fn status_of(lab: &Lab, method: &str) -> String {
+    let script = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", method];
+    let argv: Vec<String> = script.iter().chain(&["http://server"]).map(|w| (*w).into()).collect();
+    lab.exec("client", None, &argv, Duration::from_secs(20)).unwrap().stdout
+}
+
+#[test]
+fn a_change_is_in_force_when_the_command_is_done() {
+    let place = Place::new();
+    let manifests = crate::harness::images()
+        + INJECTED
+        + &web("server")
+        + &service("server", "server", "")
+        + &pod("client", "idle", "")
+        + &outsider("stranger");
+    let options = Options {
+        executable: PROGRAM.into(),
+        state: StateRoot::at(&place.state()).unwrap(),
+        manifests: vec![place.file("m.yaml", &manifests).into()],
+        ..Options::new().unwrap()
+    };
+    let mut steps = Vec::new();
+    let lab = Lab::up(&options, |step| steps.push(step.to_owned())).unwrap();
+    assert!(steps.iter().any(|step| step == "pods ready: 3 of 3"), "{steps:?}");
+    assert_eq!(lab.gateway_url().unwrap(), None);
+
+    let policy: Vec<PathBuf> = vec![place.file("p.yaml", GET_ONLY).into()];
+    let outcome = |changes: Vec<tortie_lab::Change>| changes[0].outcome;
+    for _ in 0..5 {
+        assert_eq!(status_of(&lab, "POST"), "200");
+        assert_eq!(outcome(lab.apply(&policy, false).unwrap()), Outcome::Created);
+        assert_eq!(status_of(&lab, "POST"), "403");
+        assert_eq!(status_of(&lab, "GET"), "200");
+        assert_eq!(outcome(lab.delete(&policy, false).unwrap()), Outcome::Deleted);
+    }
+    assert_eq!(outcome(lab.delete(&policy, false).unwrap()), Outcome::NotFound);
+    let denials = lab.denials("server").unwrap();
+    assert_eq!(denials.len(), 5);
+    let denial = &denials[0];
+    assert_eq!((denial.method.as_deref(), denial.tier.as_deref()), (Some("POST"), Some("default")));
+    assert!(denial.reason.contains("get-only"), "{denial:?}");
+
+    nothing_is_changed_by_a_broken_policy(&place, &lab, &policy);
+
+    let error = lab.exec("client", None, &["sleep".into(), "99".into()], Duration::from_millis(50));
+    assert!(error.unwrap_err().to_string().contains("client"));
+    lab.down().unwrap();
+    assert!(crate::harness::is_empty(&place.state()));
+}
+
+fn nothing_is_changed_by_a_broken_policy(place: &Place, lab: &Lab, policy: &[PathBuf]) {
+    lab.apply(policy, false).unwrap();
+    assert_eq!(lab.apply(policy, false).unwrap()[0].outcome, Outcome::Unchanged);
+    let open = GET_ONLY.replace("[GET]", "['*']");
+    for (broken, want) in [
+        (outsider("new"), "kind"),
+        (GET_ONLY.replace("app == 'server'", "app =="), "selector"),
+        (GET_ONLY.replace("ingress", "ingres"), "ingres"),
+    ] {
+        let file = place.file("b.yaml", &format!("{open}---\n{broken}"));
+        let error = lab.apply(&[file.into()], false).unwrap_err();
+        assert!(error.to_string().contains(want) && error.exit_code() == 2, "{error}");
+        assert_eq!(status_of(lab, "POST"), "403", "nothing half applied");
+    }
+}
