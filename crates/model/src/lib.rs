@@ -11,7 +11,9 @@
 mod calico;
 mod decode;
 mod error;
+mod fields;
 mod kubernetes;
+mod mapping;
 mod meta;
 mod resource;
 mod test;
