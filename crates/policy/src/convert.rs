@@ -9,6 +9,7 @@ use tortie_model::{self as model, FieldError, IntOrString, ObjectMeta};
 use tortie_selector::{Node, Selector};
 
 use crate::labels::{NAMESPACE, SERVICE_ACCOUNT, namespace_label, service_account_label};
+use crate::layer4::number;
 use crate::name::{self, is_dns_label, is_dns_subdomain, not_a_label};
 use crate::{
     Accounts, Action, DefaultAction, EntityMatch, HttpMatch, IpVersion, NormalPath, Order,
@@ -644,7 +645,7 @@ fn describe(wire: &model::EntityRule, scope: Option<&Scope>) -> String {
 
 fn net(text: &str, negated: bool) -> Result<IpNet, FieldError> {
     let error = |reason: String| FieldError::new("", reason);
-    let net: IpNet = text.parse().map_err(|_| match text.parse::<std::net::IpAddr>() {
+    let net: IpNet = cidr(text).ok_or_else(|| match text.parse::<std::net::IpAddr>() {
         Ok(address) => error(format!("`{text}` is an address, not a CIDR"))
             .hint(format!("write `{}`", IpNet::from(address))),
         Err(_) => error(format!("`{text}` is not a CIDR such as `10.0.0.0/8`")),
@@ -662,6 +663,12 @@ fn net(text: &str, negated: bool) -> Result<IpNet, FieldError> {
         return Err(error(format!("`{text}` leaves no address")));
     }
     Ok(net)
+}
+
+/// An address and a prefix length. Leading zeros, which some read as octal, are refused.
+fn cidr(text: &str) -> Option<IpNet> {
+    let (address, prefix) = text.split_once('/')?;
+    IpNet::new(address.parse().ok()?, number(prefix)?).ok()
 }
 
 /// The IPv4 net that a net of `::ffff:0:0/96` stands for.
