@@ -213,7 +213,7 @@ impl Reader<'_> {
         let mut nets: Vec<IpNet> = Vec::new();
         for (index, text) in wire.iter().enumerate() {
             let field = format!("{field}[{index}]");
-            let net = text.parse::<IpNet>().map_err(|_| format!("`{text}` is not a CIDR"));
+            let net = super::rule::cidr(text).ok_or_else(|| format!("`{text}` is not a CIDR"));
             nets.extend(self.report.keep(&field, net).map(|net| net.trunc()));
         }
         if nets.is_empty() {

@@ -220,8 +220,8 @@ impl Reader<'_> {
     }
 
     fn net(&mut self, field: &str, text: &str) -> Option<IpNet> {
-        let net = text.parse::<IpNet>().map(|net| net.trunc());
-        self.report.keep(field, net.map_err(|_| format!("`{text}` is not a CIDR")))
+        let net = super::rule::cidr(text).map(|net| net.trunc());
+        self.report.keep(field, net.ok_or_else(|| format!("`{text}` is not a CIDR")))
     }
 
     /// Ports by protocol; one entry without criteria if all are meant.

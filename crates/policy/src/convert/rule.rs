@@ -7,6 +7,7 @@ use tortie_selector::{Node, Selector};
 
 use super::{MAX_TEXT, Report, combine, in_namespaces, is_blank, selector, with_accounts};
 use crate::labels::{NAMESPACE, SERVICE_ACCOUNT};
+use crate::layer4::number;
 use crate::name::is_dns_subdomain;
 use crate::{
     Accounts, Action, EntityMatch, HttpMatch, IcmpMatch, IpVersion, NormalPath, PathMatch, Peers,
@@ -406,7 +407,7 @@ fn describe(wire: &model::EntityRule, scope: Option<&Scope>) -> String {
 
 fn net(text: &str, negated: bool) -> Result<IpNet, FieldError> {
     let error = |reason: String| FieldError::new("", reason);
-    let net: IpNet = text.parse().map_err(|_| match text.parse::<std::net::IpAddr>() {
+    let net: IpNet = cidr(text).ok_or_else(|| match text.parse::<std::net::IpAddr>() {
         Ok(address) => error(format!("`{text}` is an address, not a CIDR"))
             .hint(format!("write `{}`", IpNet::from(address))),
         Err(_) => error(format!("`{text}` is not a CIDR such as `10.0.0.0/8`")),
@@ -424,6 +425,12 @@ fn net(text: &str, negated: bool) -> Result<IpNet, FieldError> {
         return Err(error(format!("`{text}` leaves no address")));
     }
     Ok(net)
+}
+
+/// An address and a prefix length. Leading zeros, which some read as octal, are refused.
+pub(super) fn cidr(text: &str) -> Option<IpNet> {
+    let (address, prefix) = text.split_once('/')?;
+    IpNet::new(address.parse().ok()?, number(prefix)?).ok()
 }
 
 /// The IPv4 net that a net of `::ffff:0:0/96` stands for.

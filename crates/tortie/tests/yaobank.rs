@@ -1,0 +1,129 @@
+//! Yao Bank end to end: the demo, and the tutorial's own commands on a lab, with the real Envoy,
+//! the real etcd and namespaces of the kernel. Needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const TORTIE: &str = env!("CARGO_BIN_EXE_tortie");
+
+/// False, with a line that says so, where the test cannot run; in CI that is a failure instead.
+fn possible() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let root = status.lines().any(|line| line.starts_with("Uid:") && line.contains("\t0\t0\t"));
+    assert!(root || std::env::var_os("CI").is_none(), "the lab needs root");
+    if !root {
+        eprintln!("skipped: the lab needs root");
+    }
+    root
+}
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/yaobank").join(name)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A lab that ends with the test.
+struct Lab(&'static str);
+
+impl Lab {
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(TORTIE).args(["lab", "--name", self.0]).args(args).output().unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "lab {args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    fn up(name: &'static str) -> Lab {
+        let lab = Lab(name);
+        let [bank, attack, images] =
+            ["10-yaobank.yaml", "20-attack-pod.yaml", "images.yaml"].map(example);
+        let paths = [&bank, &attack, &images].map(|path| path.to_str().unwrap());
+        lab.ok(&["up", "-f", paths[0], "-f", paths[1], "-f", paths[2]]);
+        lab
+    }
+
+    fn policy(&self, verb: &str) {
+        self.ok(&[verb, "-f", example("30-policy.yaml").to_str().unwrap()]);
+    }
+
+    /// What a command in a pod prints; its exit status is for the caller to judge.
+    fn exec(&self, pod: &str, command: &str) -> String {
+        let mut args = vec!["exec", pod, "--"];
+        args.extend(command.split(' '));
+        text(&self.run(&args).stdout)
+    }
+
+    /// The tutorial's attack, in its own words, and the balance it leaves.
+    fn attack(&self, value: &str) -> String {
+        let command = format!(
+            "curl -k https://database:2379/v2/keys/accounts/519940/balance -d value={value} -XPUT \
+             --key /etc/certs/key.pem --cert /etc/certs/cert-chain.pem"
+        );
+        self.exec("attack", &command);
+        self.balance()
+    }
+
+    fn balance(&self) -> String {
+        let url = "http://summary/519940";
+        let answer = self.exec("customer-0", &format!("curl -sS {url}"));
+        let json: serde_json::Value = serde_json::from_str(&answer).expect("an account");
+        json["balance"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.run(&["down"]);
+    }
+}
+
+#[test]
+fn the_demo_goes_as_told() {
+    if !possible() {
+        return;
+    }
+    let args = ["demo", "yaobank", "--name", "test-demo"];
+    let output = Command::new(TORTIE).args(args).output().unwrap();
+    let table = text(&output.stdout);
+    assert!(output.status.success(), "{table}{}", text(&output.stderr));
+    assert!(table.contains("17 of 17 steps as expected"), "{table}");
+    assert_eq!(table.matches("why:").count(), 3, "{table}");
+    let reason = "with the certificate of default/summary, which is another workload";
+    assert!(table.contains(reason), "{table}");
+    assert!(!Path::new("/run/tortie/labs/test-demo").exists(), "something is left behind");
+}
+
+#[test]
+fn attacks_succeed_without_policy_and_only_then() {
+    if !possible() {
+        return;
+    }
+    let lab = Lab::up("test-bank");
+    let list = "curl http://database:2379/v2/keys?recursive=true";
+    assert_eq!(lab.exec("customer-0", list).matches("/balance\"").count(), 5);
+    assert_eq!(lab.attack("10000.00"), "10000.00");
+    lab.policy("apply");
+    assert_eq!(lab.attack("99999.99"), "10000.00");
+    assert_eq!(lab.exec("customer-0", list), "");
+    let status = "curl -s -o /dev/null -w %{http_code} http://database:2379/v2/keys?recursive=true";
+    assert_eq!(lab.exec("customer-0", status), "403");
+    assert_eq!(lab.exec("summary-0", status), "200");
+    let log = lab.ok(&["logs", "database-0", "-c", "tortie-authz"]);
+    assert!(log.contains("default/attack") && !log.contains("value="), "{log}");
+    lab.policy("delete");
+    assert_eq!(lab.attack("99999.99"), "99999.99");
+}
