@@ -7,11 +7,11 @@ use anyhow::{Context, bail, ensure};
 
 /// One row, and where it stands, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct Row<const WIDTH: usize> {
     /// File, line number and text.
     pub place: String,
     /// The cells, with escapes resolved.
-    pub cells: Vec<String>,
+    pub cells: [String; WIDTH],
 }
 
 /// Reads a table. Blank lines and lines starting with `#` are skipped. In a cell `\t`, `\n`, `\r`,
@@ -19,8 +19,8 @@ pub struct Row {
 ///
 /// # Errors
 /// If the file cannot be read, has no rows, or a row has an unknown escape or another number of
-/// cells than `width`.
-pub fn read(path: &Path, width: usize) -> anyhow::Result<Vec<Row>> {
+/// cells than `WIDTH`.
+pub fn read<const WIDTH: usize>(path: &Path) -> anyhow::Result<Vec<Row<WIDTH>>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let lines = text.lines().enumerate().filter(|(_, l)| !l.is_empty() && !l.starts_with('#'));
@@ -28,8 +28,10 @@ pub fn read(path: &Path, width: usize) -> anyhow::Result<Vec<Row>> {
         let place = format!("{name}:{}: {line}", index + 1);
         let cells = line.split('\t').map(unescape).collect::<anyhow::Result<Vec<_>>>();
         let cells = cells.with_context(|| place.clone())?;
-        ensure!(cells.len() == width, "{place}: {} cells instead of {width}", cells.len());
-        Ok(Row { place, cells })
+        match cells.try_into() {
+            Ok(cells) => Ok(Row { place, cells }),
+            Err(cells) => bail!("{place}: {} cells instead of {WIDTH}", Vec::len(&cells)),
+        }
     });
     let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
     ensure!(!rows.is_empty(), "{name} has no rows");
