@@ -107,7 +107,10 @@ fn convert(
     let (governs_ingress, governs_egress) = types(spec, &mut report);
     let order = report.keep("spec.order", Order::new(spec.order)).unwrap_or(Order::LAST);
     let subject = subject(namespace.as_deref(), spec, &mut report);
-    let stage = stage(spec, governs_egress, &mut report);
+    let stage = match &namespace {
+        None => stage(spec, governs_egress, &mut report),
+        Some(_) => Stage::Normal,
+    };
     let scope = namespace.as_ref();
     let ingress = rules("spec.ingress", spec.ingress.as_deref(), true, scope, &mut report);
     let egress = rules("spec.egress", spec.egress.as_deref(), false, scope, &mut report);
