@@ -495,7 +495,7 @@ impl Facts for Request<'_> {
                 format!("{who} with the certificate of {account}")
             }
             Binding::Stolen(account) => {
-                format!("{who} with the certificate of {account}, which is another workload")
+                format!("{who} with the certificate of {account}, which is not its own")
             }
             Binding::Foreign => format!("{who} with a certificate that names no workload"),
             Binding::Untrusted(id) => {

@@ -214,9 +214,9 @@ impl fmt::Display for LackText<'_> {
         let Some(rule) = rules.get(*index) else { return Ok(()) };
         write!(f, "rule {index} of {} would allow ", policy.id)?;
         let mut separator = "";
-        for (criterion, result) in criteria {
+        for (criterion, _) in criteria {
             f.write_str(separator)?;
-            write_lack(f, rule, *criterion, *result, self.facts)?;
+            write_lack(f, rule, *criterion, self.facts)?;
             separator = ", and ";
         }
         Ok(())
@@ -227,41 +227,40 @@ fn write_lack(
     f: &mut fmt::Formatter<'_>,
     rule: &Rule,
     criterion: Criterion,
-    result: Tri,
     facts: &dyn Facts,
 ) -> fmt::Result {
-    let but = if result == Tri::Unknown { "but cannot tell for" } else { "but this is" };
+    let who = |side| format!("the {side} is {}", facts.describe(side));
+    let what = || format!("this is {}", facts.describe_traffic());
     match criterion {
         Criterion::Peers(side) => {
             let wanted = rule.side(side).peers.as_ref().map_or("", |p| p.text.as_str());
-            write!(f, "{side} {wanted}, {but} {}", facts.describe(side))
+            write!(f, "{side} {wanted}, but {}", who(side))
         }
         Criterion::Ports(side) => {
-            write!(f, "{side} {}, {but} {}", port_text(rule.side(side)), facts.describe_traffic())
+            write!(f, "{side} {}, but {}", port_text(rule.side(side)), what())
         }
         Criterion::Nets(side) => {
-            write!(f, "{side} {}, {but} {}", net_text(rule.side(side)), facts.describe(side))
+            write!(f, "{side} {}, but {}", net_text(rule.side(side)), who(side))
+        }
+        Criterion::Service(side) => {
+            let service = rule.side(side).service.as_ref().map(ToString::to_string);
+            write!(f, "{side} service `{}`, but {}", service.unwrap_or_default(), who(side))
         }
         Criterion::Method => {
             let methods = rule.http.iter().flat_map(|h| &h.methods);
-            write!(f, "method {}, {but} {}", list(methods), facts.describe_traffic())
+            write!(f, "method {}, but {}", list(methods), what())
         }
-        Criterion::Path => write!(f, "other paths, {but} {}", facts.describe_traffic()),
-        Criterion::Http => write!(f, "HTTP requests, {but} {}", facts.describe_traffic()),
+        Criterion::Path => write!(f, "other paths, but {}", what()),
+        Criterion::Http => write!(f, "HTTP requests, but {}", what()),
+        Criterion::Icmp => write!(f, "other ICMP messages, but {}", what()),
         Criterion::Protocol => {
             let wanted = rule.protocol.map(|p| p.to_string());
             let wanted = wanted.unwrap_or_else(|| "another protocol".to_owned());
-            write!(f, "{wanted}, {but} {}", facts.describe_traffic())
-        }
-        Criterion::Icmp => write!(f, "other ICMP messages, {but} {}", facts.describe_traffic()),
-        Criterion::Service(side) => {
-            let service = rule.side(side).service.as_ref().map(ToString::to_string);
-            let service = service.unwrap_or_default();
-            write!(f, "{side} service `{service}`, {but} {}", facts.describe(side))
+            write!(f, "{wanted}, but {}", what())
         }
         Criterion::IpVersion => {
             let wanted = rule.ip_version.map(|v| v.to_string()).unwrap_or_default();
-            write!(f, "{wanted}, {but} {}", facts.describe(Side::Source))
+            write!(f, "{wanted}, but {}", who(Side::Source))
         }
     }
 }

@@ -102,7 +102,7 @@ fn the_demo_goes_as_told() {
     assert!(output.status.success(), "{table}{}", text(&output.stderr));
     assert!(table.contains("17 of 17 steps as expected"), "{table}");
     assert_eq!(table.matches("why:").count(), 3, "{table}");
-    let reason = "with the certificate of default/summary, which is another workload";
+    let reason = "with the certificate of default/summary, which is not its own";
     assert!(table.contains(reason), "{table}");
     assert!(!Path::new("/run/tortie/labs/test-demo").exists(), "something is left behind");
 }
