@@ -17,8 +17,10 @@ pub(super) mod alpn {
     pub(in crate::envoy) const MESH_HTTP2: &[&str] = &["istio-h2"];
     /// Anything else from a sidecar.
     pub(in crate::envoy) const MESH_TCP: &[&str] = &["istio", "istio-peer-exchange"];
-    /// What programs that are no sidecar announce for HTTP.
-    pub(in crate::envoy) const PLAIN_HTTP: &[&str] = &["h2", "http/1.1", "http/1.0"];
+    /// What programs that are no sidecar announce for HTTP, in the order of our preference. A
+    /// refusal over HTTP/2 that comes before the request's body resets the stream, which some
+    /// programs report as a broken connection; over HTTP/1.1 they see the 403.
+    pub(in crate::envoy) const PLAIN_HTTP: &[&str] = &["http/1.1", "http/1.0", "h2"];
 }
 
 /// The server's side: a client certificate is demanded and checked.
