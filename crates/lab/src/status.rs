@@ -183,6 +183,13 @@ impl ContainerStatus {
         }
     }
 
+    /// Its probe passed.
+    pub(crate) fn set_ready(&mut self) {
+        self.state = State::Running;
+        self.ready = true;
+        self.message = None;
+    }
+
     /// Whether it will not get ready by waiting a little longer.
     fn stuck(&self) -> bool {
         match self.state {

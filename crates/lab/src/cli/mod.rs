@@ -270,7 +270,7 @@ fn run_inside(command: Inside) -> Result<u8, Error> {
         Inside::Supervise { dir } => {
             let filter = log::filter(false, std::env::var(log::ENV).ok());
             log::init(log::Format::Human, &filter).map_err(|e| Error::program("log", e))?;
-            supervisor::run(LabDir::from_path(&dir)?).map(|()| 0)
+            supervisor::run(LabDir::from_path(&dir)?)
         }
     }
 }

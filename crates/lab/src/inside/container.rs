@@ -27,6 +27,7 @@ pub(crate) enum Reply {
 
 /// Runs the container; gives the exit status of its process.
 pub(crate) fn run() -> Result<u8, Error> {
+    init::check_pid()?;
     let fd = std::io::stdin().as_fd().try_clone_to_owned().at("open", "standard input")?;
     let mut channel = UnixStream::from(fd);
     let mut reply = |reply: &Reply| {

@@ -5,7 +5,7 @@
 
 use std::process::{Child, Command};
 
-use rustix::process::{WaitOptions, WaitStatus, wait};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait};
 
 use crate::Error;
 use crate::error::At;
@@ -32,6 +32,32 @@ impl Init {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).at("wait for", format!("/proc/{child}")),
             }
+        }
+    }
+}
+
+/// Refuses to go on unless this process is pid 1 of a namespace: what it does next would be wrong,
+/// or a disaster, anywhere else.
+pub(crate) fn check_pid() -> Result<(), Error> {
+    match std::process::id() {
+        1 => Ok(()),
+        other => Err(Error::program("lab inside", format!("runs as pid {other}, not as pid 1"))),
+    }
+}
+
+/// Kills every other process of the namespace and waits for all of them.
+pub(crate) fn end_all() -> Result<(), Error> {
+    check_pid()?;
+    // From pid 1, the process group of pid 1 means everybody else.
+    match kill_process_group(Pid::INIT, Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => return Err(error).at("kill", "/proc"),
+    }
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CHILD) => return Ok(()),
+            Err(error) => return Err(error).at("wait for", "/proc"),
         }
     }
 }

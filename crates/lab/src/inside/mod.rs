@@ -17,14 +17,25 @@ use std::process::Command;
 
 use crate::Error;
 use crate::error::At;
+use crate::state::LabDir;
 
-/// Pid 1 of the lab: runs the supervisor.
+/// With this exit status the supervisor says that nobody waits for the lab any more.
+pub(crate) const ABANDONED: u8 = 75;
+
+/// Pid 1 of the lab: runs the supervisor. When the lab was abandoned it removes the lab's files,
+/// after the last process that could write any.
 pub(crate) fn lab(dir: &Path) -> Result<u8, Error> {
+    init::check_pid()?;
     close_inherited()?;
     let executable = std::env::current_exe().at("find", "/proc/self/exe")?;
     let mut command = Command::new(executable);
     command.args(["lab", "inside", "supervise"]).arg(dir);
-    init::Init::start(&mut command)?.wait()
+    let code = init::Init::start(&mut command)?.wait()?;
+    if code == ABANDONED {
+        init::end_all()?;
+        LabDir::from_path(dir)?.remove()?;
+    }
+    Ok(code)
 }
 
 /// Becomes another program, without what this process was left open by whoever started it.

@@ -66,7 +66,10 @@ const LIMIT: &std::ffi::CStr = c"size=256m,mode=0755";
 /// and pid namespaces.
 pub(crate) fn enter(sandbox: &Sandbox) -> Result<(), Error> {
     let root = Root(&sandbox.scratch);
-    root.mount("tmpfs", "/", MountFlags::NOSUID | MountFlags::NODEV, LIMIT)?;
+    // Nothing is made outside of the new file system, not even the directory it is mounted on: a
+    // lab that ends this very moment has removed that, and it must stay removed.
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", root.0, "tmpfs", flags, LIMIT).at("mount", root.0)?;
     root.system()?;
     root.etc()?;
     root.proc()?;

@@ -71,16 +71,16 @@ impl Container {
     async fn run_once(&self, env: &Environment) -> Result<ExitStatus, Error> {
         let mut child = self.start(env).await?;
         env.update(self.pod, &self.name, |c| {
-            *c = ContainerStatus {
-                state: State::Running,
-                message: None,
-                pid: child.id(),
-                ..c.clone()
-            };
+            c.pid = child.id();
+            // One that was started again has to prove itself first, so that a container which
+            // crashes again and again does not look well every other moment.
+            if c.restarts == 0 {
+                c.state = State::Running;
+            }
         });
         let ready = async {
             self.probe.passed().await;
-            env.update(self.pod, &self.name, |c| c.ready = true);
+            env.update(self.pod, &self.name, ContainerStatus::set_ready);
             std::future::pending::<Infallible>().await
         };
         tokio::select! {

@@ -13,6 +13,7 @@ mod probe;
 mod tools;
 mod volumes;
 
+use std::convert::Infallible;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -29,6 +30,7 @@ use crate::Error;
 use crate::control::{self, Message, Sender};
 use crate::error::{At, Reported};
 use crate::files::{create_private_dir, read_json, replace, replace_json};
+use crate::inside::ABANDONED;
 use crate::plan::{Plan, PodPlan};
 use crate::state::LabDir;
 use crate::status::{ContainerStatus, Phase, Status};
@@ -63,13 +65,14 @@ impl Environment {
     }
 }
 
-/// Runs until the lab ends. Standard output is the control channel.
-pub(crate) fn run(dir: LabDir) -> Result<(), Error> {
+/// Runs until whoever started the lab is gone without having detached it; gives the exit status
+/// that says so. Standard output is the control channel.
+pub(crate) fn run(dir: LabDir) -> Result<u8, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.at("start", "supervisor")?.block_on(supervise(dir))
 }
 
-async fn supervise(dir: LabDir) -> Result<(), Error> {
+async fn supervise(dir: LabDir) -> Result<u8, Error> {
     let (mut report, lifeline) = control::from_stdout()?;
     let work = async {
         let message = match bring_up(&dir, &mut report).await {
@@ -77,13 +80,12 @@ async fn supervise(dir: LabDir) -> Result<(), Error> {
             Err(error) => Message::Failed(Reported::from(&error)),
         };
         report.send(&message).await;
-        std::future::pending::<()>().await;
+        std::future::pending::<Infallible>().await
     };
     tokio::select! {
-        () = work => {}
-        () = lifeline.broken() => dir.remove()?,
+        never = work => match never {},
+        () = lifeline.broken() => Ok(ABANDONED),
     }
-    Ok(())
 }
 
 /// Starts everything, and returns when all pods are ready or will not be soon.
