@@ -88,7 +88,7 @@ impl RuleReader<'_> {
 
     /// The family of a rule: as given, and as its nets and protocol imply; all must agree.
     fn ip_version(&mut self, field: &str, given: Option<i64>, rule: &Rule) -> Option<IpVersion> {
-        let mut version = match given {
+        let stated = match given {
             None => None,
             Some(4) => Some(IpVersion::V4),
             Some(6) => Some(IpVersion::V6),
@@ -97,11 +97,12 @@ impl RuleReader<'_> {
                 None
             }
         };
+        let mut version = stated;
         let protocols = [rule.protocol, rule.not_protocol];
         let implied = [(Protocol::ICMP, IpVersion::V4), (Protocol::ICMPV6, IpVersion::V6)];
         for (protocol, family) in implied {
             let named = protocols.contains(&Some(protocol));
-            if named && version.is_some_and(|v| v != family) {
+            if named && stated.is_some_and(|v| v != family) {
                 let reason = format!("{protocol} is {family} only");
                 self.report.add(format!("{field}.ipVersion"), reason);
             }
