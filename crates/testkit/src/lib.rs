@@ -4,15 +4,20 @@
 //!   [`Engine`] that gives verdicts; [`Reference`] is the one all others are measured by.
 //! - [`validation`]: the tables under `corpus/validation` of documents and their errors.
 //! - [`cluster`] and [`resources`]: from YAML in a test to what it describes.
+//! - [`Property`]: runs a property on random values, with a seed that is printed.
 //! - [`table`]: reads tables of tab-separated cells.
+//! - [`world`]: random clusters and traffic, for comparing engines with each other.
 //! - [`workspace`]: the packages and edges of this repository, for the layering and licence tests.
 
 mod build;
 mod engine;
+mod property;
 pub mod table;
 pub mod validation;
 pub mod verdicts;
 pub mod workspace;
+pub mod world;
 
 pub use build::{cluster, resources};
 pub use engine::{Answer, Engine, Reference, Session};
+pub use property::Property;
