@@ -40,15 +40,13 @@ pub(crate) struct Holders {
     pub(crate) hosts: Vec<Arc<HostEndpoint>>,
 }
 
-/// One address behind a Service, with the port it serves on; all ports when absent.
+/// One address behind a Service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Backend {
     /// Address.
     pub address: IpAddr,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// Port.
-    pub port: Option<u16>,
+    /// Protocol and port it serves on; absent for the address as such, which counts as a source.
+    pub port: Option<(Protocol, u16)>,
 }
 
 /// A resource that cannot be enforced as written.

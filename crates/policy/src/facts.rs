@@ -106,18 +106,14 @@ impl Address {
 
     fn source_of(&self, cluster: &Cluster, service: &ServiceRef) -> Tri {
         let backends = cluster.backends(service);
-        self.ip.map(|ip| backends.iter().any(|b| b.address == ip)).into()
+        self.ip().map(|ip| backends.iter().any(|b| b.address == ip)).into()
     }
 
     fn destination_of(&self, cluster: &Cluster, service: &ServiceRef, protocol: Protocol) -> Tri {
-        let (Some(ip), port) = (self.ip, self.port) else { return Tri::Unknown };
-        let backends = cluster.backends(service).iter();
-        let at_address = backends.filter(|b| b.address == ip && b.protocol == protocol);
-        Tri::any(at_address.map(|backend| match (backend.port, port) {
-            (None, _) => Tri::True,
-            (Some(_), None) => Tri::Unknown,
-            (Some(wanted), Some(port)) => (wanted == port).into(),
-        }))
+        let (Some(ip), port) = (self.ip(), self.port) else { return Tri::Unknown };
+        let at_address = cluster.backends(service).iter().filter(|b| b.address == ip);
+        let served = at_address.filter_map(|b| b.port).filter(|(p, _)| *p == protocol);
+        Tri::any(served.map(|(_, wanted)| port.map(|port| wanted == port).into()))
     }
 
     /// The identity criteria as the address alone answers them: it belongs to an endpoint or a

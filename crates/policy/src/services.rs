@@ -33,11 +33,7 @@ pub(crate) fn of_slice(
     for (index, endpoint) in slice.endpoints.iter().enumerate() {
         for text in &endpoint.addresses {
             match text.parse::<IpAddr>() {
-                Ok(address) => backends.extend(ports(slice).map(|(protocol, port)| Backend {
-                    address,
-                    protocol,
-                    port: Some(port),
-                })),
+                Ok(address) => backends.extend(at(address, ports(slice))),
                 Err(_) => errors.push(FieldError::new(
                     format!("endpoints[{index}].addresses"),
                     format!("`{text}` is not an address"),
@@ -46,6 +42,15 @@ pub(crate) fn of_slice(
         }
     }
     Some((ServiceRef { namespace, name: SmolStr::from(service) }, backends))
+}
+
+/// An address, with each port it serves on and as such.
+fn at(
+    address: IpAddr,
+    ports: impl Iterator<Item = (Protocol, u16)>,
+) -> impl Iterator<Item = Backend> {
+    let address = address.to_canonical();
+    ports.map(Some).chain([None]).map(move |port| Backend { address, port })
 }
 
 /// The ports of a slice that have a number.
@@ -71,20 +76,17 @@ pub(crate) fn selected(
     });
     let mut backends = Vec::new();
     for endpoint in chosen {
+        let mut ports = Vec::new();
         for (index, port) in service.spec.ports.iter().enumerate() {
             match target(port, endpoint) {
-                Ok(None) => {}
-                Ok(Some((protocol, port))) => {
-                    backends.extend(endpoint.addresses.iter().map(|address| Backend {
-                        address: *address,
-                        protocol,
-                        port: Some(port),
-                    }));
-                }
+                Ok(found) => ports.extend(found),
                 Err(reason) => {
                     errors.push(FieldError::new(format!("spec.ports[{index}]"), reason));
                 }
             }
+        }
+        for address in &endpoint.addresses {
+            backends.extend(at(*address, ports.iter().copied()));
         }
     }
     backends.sort();
