@@ -317,6 +317,11 @@ impl Builder {
             let account = Account { namespace: id.namespace.clone(), name };
             result.entry(account).or_insert(bare);
         }
+        let workloads = self.workloads.values().map(|(_, workload)| &workload.account);
+        for account in workloads.filter(|account| !account.name.is_empty()) {
+            let bare = || labels::with_name(Labels::new(), &account.name);
+            result.entry(account.clone()).or_insert_with(bare);
+        }
         result
     }
 

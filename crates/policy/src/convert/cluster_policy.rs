@@ -9,6 +9,7 @@ use tortie_selector::Selector;
 
 use super::kubernetes_policy::{all_of, pods};
 use super::{Report, in_namespaces, label_selector};
+use crate::name;
 use crate::{
     Action, EntityMatch, IpVersion, Order, Peers, Policy, PolicyId, PolicyKind, PortMatch,
     Protocol, Rule, Scope, Side, Stage,
@@ -23,6 +24,7 @@ impl TryFrom<&model::ClusterNetworkPolicy> for Policy {
     fn try_from(policy: &model::ClusterNetworkPolicy) -> Result<Policy, Vec<FieldError>> {
         let mut report = Report::default();
         let spec = &policy.spec;
+        name::check_names(&policy.metadata, &mut report.0);
         let tier = match spec.tier.as_str() {
             "Admin" => "kube-admin",
             "Baseline" => "kube-baseline",
@@ -117,7 +119,8 @@ struct Reader<'a> {
 
 /// What a peer came to.
 enum Peer {
-    Match(Box<EntityMatch>),
+    /// Any of these.
+    Match(Vec<EntityMatch>),
     /// Understood, but nothing here can enforce it.
     Unsupported,
     /// Refused; the report says why.
@@ -141,9 +144,10 @@ impl Reader<'_> {
         let protocols = self.protocols(protocols.unwrap_or_default());
         for (index, peer) in peers.iter().enumerate() {
             match self.peer(&format!("{field}[{index}]"), peer) {
-                Peer::Match(entity) => {
-                    let rules_of = protocols.iter().map(|p| self.rule(action, &entity, p));
-                    rules.extend(rules_of.collect::<Vec<_>>());
+                Peer::Match(entities) => {
+                    for entity in &entities {
+                        rules.extend(protocols.iter().map(|p| self.rule(action, entity, p)));
+                    }
                 }
                 Peer::Unsupported if action != Action::Allow => {
                     rules.push(Rule::any(Action::Deny));
@@ -205,7 +209,7 @@ impl Reader<'_> {
             (.., Some(networks)) => return self.networks(&format!("{field}.networks"), networks),
             _ => return Peer::Unsupported,
         };
-        Peer::Match(Box::new(EntityMatch { peers: Some(peers), ..EntityMatch::default() }))
+        Peer::Match(vec![EntityMatch { peers: Some(peers), ..EntityMatch::default() }])
     }
 
     fn networks(&mut self, field: &str, wire: &[String]) -> Peer {
@@ -214,17 +218,15 @@ impl Reader<'_> {
         for (index, text) in wire.iter().enumerate() {
             let field = format!("{field}[{index}]");
             let net = super::rule::cidr(text).ok_or_else(|| format!("`{text}` is not a CIDR"));
-            nets.extend(self.report.keep(&field, net).map(|net| net.trunc()));
+            nets.extend(self.report.keep(&field, net).map(super::rule::canonical));
         }
-        if nets.is_empty() {
+        if wire.is_empty() {
             self.report.add(field, "must have at least one CIDR");
-            return Peer::Invalid;
         }
-        if nets.iter().any(|net| net.addr().is_ipv4() != nets.iter().all(|n| n.addr().is_ipv4())) {
-            self.report.hint(field, "mixes IPv4 and IPv6", "use one peer for each family");
-            return Peer::Invalid;
-        }
-        Peer::Match(Box::new(EntityMatch { nets, ..EntityMatch::default() }))
+        // A rule is of one family.
+        let (v4, v6): (Vec<_>, Vec<_>) = nets.into_iter().partition(|n| n.addr().is_ipv4());
+        let families = [v4, v6].into_iter().filter(|nets| !nets.is_empty());
+        Peer::Match(families.map(|nets| EntityMatch { nets, ..EntityMatch::default() }).collect())
     }
 
     /// Protocols and ports; one entry without criteria if all are meant.
@@ -260,7 +262,10 @@ impl Reader<'_> {
                 })
             }
             (None, None, Some(name)) => {
-                let port = PortMatch::from_wire(&model::IntOrString::Text(name.to_owned()));
+                let port = PortMatch::from_wire(&model::IntOrString::Text(name.to_owned()))
+                    .ok()
+                    .filter(|port| matches!(port, PortMatch::Named(_)))
+                    .ok_or_else(|| format!("`{name}` is not the name of a port"));
                 let port = self.report.keep(&format!("{field}.destinationNamedPort"), port)?;
                 Some(Layer4 { destination: vec![port], ..Layer4::default() })
             }

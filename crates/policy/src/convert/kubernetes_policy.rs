@@ -3,7 +3,7 @@
 
 use ipnet::IpNet;
 use smol_str::SmolStr;
-use tortie_model::{self as model, FieldError, ObjectMeta};
+use tortie_model::{self as model, FieldError, IntOrString, ObjectMeta};
 use tortie_selector::Selector;
 
 use super::policy::staged_action;
@@ -70,12 +70,16 @@ fn convert(
     })
 }
 
+/// Whether nothing but the staged action is said: empty fields are as good as absent ones.
 fn is_bare(spec: &model::KubernetesNetworkPolicySpec) -> bool {
-    let bare = model::KubernetesNetworkPolicySpec {
-        staged_action: spec.staged_action.clone(),
-        ..model::KubernetesNetworkPolicySpec::default()
-    };
-    *spec == bare
+    fn empty<T>(list: Option<&Vec<T>>) -> bool {
+        list.is_none_or(Vec::is_empty)
+    }
+    let selector = spec.pod_selector.clone().unwrap_or_default();
+    selector == model::LabelSelector::default()
+        && empty(spec.ingress.as_ref())
+        && empty(spec.egress.as_ref())
+        && empty(spec.policy_types.as_ref())
 }
 
 /// The directions governed: as stated; else ingress, and egress if there are egress rules (for the
@@ -220,7 +224,7 @@ impl Reader<'_> {
     }
 
     fn net(&mut self, field: &str, text: &str) -> Option<IpNet> {
-        let net = super::rule::cidr(text).map(|net| net.trunc());
+        let net = super::rule::cidr(text).map(super::rule::canonical);
         self.report.keep(field, net.ok_or_else(|| format!("`{text}` is not a CIDR")))
     }
 
@@ -264,7 +268,7 @@ impl Reader<'_> {
             }
             return Some((protocol, None));
         };
-        let port = self.report.keep(&format!("{field}.port"), PortMatch::from_wire(port))?;
+        let port = self.report.keep(&format!("{field}.port"), number_or_name(port))?;
         match (port, wire.end_port) {
             (port, None) => Some((protocol, Some(port))),
             (PortMatch::Named(name), Some(_)) => {
@@ -279,6 +283,16 @@ impl Reader<'_> {
                 Some((protocol, Some(PortMatch::Range(first, last))))
             }
         }
+    }
+}
+
+/// A port as Kubernetes has them: a number, or a name; text never holds a range.
+fn number_or_name(wire: &IntOrString) -> Result<PortMatch, String> {
+    match PortMatch::from_wire(wire)? {
+        PortMatch::Range(..) if matches!(wire, IntOrString::Text(_)) => {
+            Err(format!("`{wire}` is text, but not the name of a port"))
+        }
+        port => Ok(port),
     }
 }
 

@@ -7,11 +7,10 @@ use tortie_selector::Selector;
 use super::rule::RuleReader;
 use super::{Report, combine, in_namespaces, is_blank, selector, with_accounts};
 use crate::kubernetes;
-use crate::labels::NAMESPACE;
+use crate::labels::{self, NAMESPACE};
 use crate::name::{self, is_dns_label, is_dns_subdomain, not_a_label};
 use crate::{
-    DefaultAction, Labels, Order, Policy, PolicyId, PolicyKind, Profile, Rule, Stage, StagedAction,
-    Tier,
+    DefaultAction, Order, Policy, PolicyId, PolicyKind, Profile, Rule, Stage, StagedAction, Tier,
 };
 
 /// Most rules of one direction.
@@ -159,8 +158,13 @@ impl TryFrom<&model::Profile> for Profile {
                 "describe the Namespace or ServiceAccount instead",
             );
         }
-        let labels = spec.labels_to_apply.iter();
-        let labels: Labels = labels.map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect();
+        name::check_names(&profile.metadata, &mut report.0);
+        let mut reserved = Vec::new();
+        let labels = labels::from_wire(&spec.labels_to_apply, &mut reserved);
+        report.0.extend(reserved.into_iter().map(|mut error: FieldError| {
+            error.field = "spec.labelsToApply".into();
+            error
+        }));
         report.finish(Profile { name: name.into(), labels, ingress, egress })
     }
 }
@@ -214,7 +218,14 @@ fn nothing_but_tier(spec: &model::PolicySpec, report: &mut Report) {
         staged_action: spec.staged_action.clone(),
         ..model::PolicySpec::default()
     };
-    if *spec != bare {
+    let given = model::PolicySpec {
+        selector: spec.selector.clone().filter(|s| !s.is_empty()),
+        ingress: spec.ingress.clone().filter(|rules| !rules.is_empty()),
+        egress: spec.egress.clone().filter(|rules| !rules.is_empty()),
+        types: spec.types.clone().filter(|types| !types.is_empty()),
+        ..spec.clone()
+    };
+    if given != bare {
         report.hint(
             "spec",
             "a staged deletion has no fields besides `tier` and `stagedAction`",

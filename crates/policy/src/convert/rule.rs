@@ -434,6 +434,13 @@ pub(super) fn cidr(text: &str) -> Option<IpNet> {
     IpNet::new(address.parse().ok()?, number(prefix)?).ok()
 }
 
+/// A net without bits beyond its prefix, and IPv4 in IPv6 form as the IPv4 it is: that is how
+/// addresses are taken, so the net as written would match none.
+pub(super) fn canonical(net: IpNet) -> IpNet {
+    let net = net.trunc();
+    mapped(net).unwrap_or(net)
+}
+
 /// The IPv4 net that a net of `::ffff:0:0/96` stands for.
 fn mapped(net: IpNet) -> Option<IpNet> {
     let IpNet::V6(net) = net else { return None };

@@ -7,11 +7,16 @@ use smol_str::{SmolStr, format_smolstr};
 use tortie_model::{self as model, FieldError, IntOrString};
 
 use super::Report;
+use super::rule::{canonical, cidr};
 use crate::labels::{self, NAMESPACE, ORCHESTRATOR, SERVICE_ACCOUNT};
+use crate::name;
 use crate::{
     Account, Endpoint, EndpointId, EndpointToHost, Failsafe, HostEndpoint, HostSettings, Interface,
     Labels, NamedPort, NetworkSet, PortMatch, Protocol,
 };
+
+/// Label and value by which the node controller marks the host endpoints it makes.
+const CREATED_BY: (&str, &str) = ("projectcalico.org/created-by", "calico-kube-controllers");
 
 /// A network set, without inherited labels.
 pub(crate) fn network_set(
@@ -20,6 +25,7 @@ pub(crate) fn network_set(
     spec: &model::NetworkSetSpec,
 ) -> Result<NetworkSet, Vec<FieldError>> {
     let mut report = Report::default();
+    name::check_names(metadata, &mut report.0);
     let namespace: Option<SmolStr> =
         namespaced.then(|| metadata.namespace.as_deref().unwrap_or("default").into());
     let mut labels = labels::from_wire(&metadata.labels, &mut report.0);
@@ -33,18 +39,18 @@ pub(crate) fn network_set(
     report.finish(NetworkSet { namespace, name: metadata.name.as_str().into(), labels, nets })
 }
 
-/// A CIDR or an address; bits beyond the prefix do not count.
+/// A CIDR or an address; bits beyond the prefix do not count, and IPv4 in IPv6 form is IPv4.
 fn net_or_address(text: &str) -> Result<IpNet, String> {
-    let net = text.parse::<IpNet>().map(|net| net.trunc());
-    net.or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| format!("`{text}` is neither a CIDR nor an address"))
+    let net = cidr(text).or_else(|| text.parse::<IpAddr>().map(IpNet::from).ok());
+    net.map(canonical).ok_or_else(|| format!("`{text}` is neither a CIDR nor an address"))
 }
 
 fn addresses(field: &str, wire: &[String], report: &mut Report) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     for (index, text) in wire.iter().enumerate() {
         let address = text.parse::<IpAddr>().map_err(|_| format!("`{text}` is not an address"));
-        addresses.extend(report.keep(&format!("{field}[{index}]"), address));
+        let address = report.keep(&format!("{field}[{index}]"), address);
+        addresses.extend(address.map(|address| address.to_canonical()));
     }
     addresses
 }
@@ -53,6 +59,7 @@ fn addresses(field: &str, wire: &[String], report: &mut Report) -> Vec<IpAddr> {
 pub(crate) fn host_endpoint(wire: &model::HostEndpoint) -> Result<HostEndpoint, Vec<FieldError>> {
     let mut report = Report::default();
     let spec = &wire.spec;
+    name::check_names(&wire.metadata, &mut report.0);
     if spec.node.is_empty() {
         report.add("spec.node", "is required");
     }
@@ -60,7 +67,7 @@ pub(crate) fn host_endpoint(wire: &model::HostEndpoint) -> Result<HostEndpoint, 
     if interface == Interface::ByAddress && spec.expected_ips.is_empty() {
         report.add("spec", "must have `interfaceName` or `expectedIPs`");
     }
-    let labels = labels::from_wire(&wire.metadata.labels, &mut report.0);
+    let labels = host_labels(&wire.metadata, &mut report);
     let addresses = addresses("spec.expectedIPs", &spec.expected_ips, &mut report);
     let mut ports = Vec::new();
     for (index, port) in spec.ports.iter().enumerate() {
@@ -79,19 +86,34 @@ pub(crate) fn host_endpoint(wire: &model::HostEndpoint) -> Result<HostEndpoint, 
     })
 }
 
+/// Labels of a host endpoint. The node controller marks those it makes itself; the mark gives
+/// nobody another identity.
+fn host_labels(metadata: &model::ObjectMeta, report: &mut Report) -> Labels {
+    let (key, value) = CREATED_BY;
+    let made = metadata.labels.get(key).is_some_and(|v| v == value);
+    let own = metadata.labels.iter().filter(|(k, _)| !(made && k.as_str() == key));
+    let mut labels = labels::from_wire(own, &mut report.0);
+    labels.extend(made.then(|| (key.into(), value.into())));
+    labels
+}
+
 fn interface(name: &str, report: &mut Report) -> Interface {
-    let charset = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     match name {
         "" => Interface::ByAddress,
         "*" => Interface::All,
         name => {
-            if name.len() > 15 || !name.bytes().all(charset) {
+            if !is_interface(name) {
                 let reason = format!("`{name}` is neither `*` nor an interface of 1 to 15 letters");
                 report.add("spec.interfaceName", reason);
             }
             Interface::Named(name.into())
         }
     }
+}
+
+fn is_interface(name: &str) -> bool {
+    let charset = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    (1..=15).contains(&name.len()) && name.bytes().all(charset)
 }
 
 fn named_port(
@@ -108,6 +130,16 @@ fn named_port(
             None
         }
     };
+    let (protocol, port) = numbered_port(field, protocol, number, report);
+    Some(NamedPort { name: port_name?, protocol: protocol?, port: port? })
+}
+
+fn numbered_port(
+    field: &str,
+    protocol: Option<&IntOrString>,
+    number: i64,
+    report: &mut Report,
+) -> (Option<Protocol>, Option<u16>) {
     let protocol = protocol.and_then(Protocol::from_wire).filter(|p| p.has_ports());
     if protocol.is_none() {
         report.add(format!("{field}.protocol"), "must be TCP, UDP or SCTP");
@@ -117,7 +149,7 @@ fn named_port(
         let reason = format!("`{number}` is not a port between 1 and 65535");
         report.add(format!("{field}.port"), reason);
     }
-    Some(NamedPort { name: port_name?, protocol: protocol?, port: port? })
+    (protocol, port)
 }
 
 /// A workload endpoint, without inherited labels.
@@ -126,20 +158,23 @@ pub(crate) fn workload_endpoint(
 ) -> Result<Endpoint, Vec<FieldError>> {
     let mut report = Report::default();
     let spec = &wire.spec;
+    name::check_names(&wire.metadata, &mut report.0);
     let namespace: SmolStr = wire.metadata.namespace.as_deref().unwrap_or("default").into();
     let mut addresses = Vec::new();
     for (index, text) in spec.ip_networks.iter().enumerate() {
-        let net = text.parse::<IpNet>().ok().filter(|net| net.prefix_len() == net.max_prefix_len());
+        let net = cidr(text).filter(|net| net.prefix_len() == net.max_prefix_len());
         let reason = format!("`{text}` is not one address as a CIDR (/32 or /128)");
         let net = report.keep(&format!("spec.ipNetworks[{index}]"), net.ok_or(reason));
-        addresses.extend(net.map(|net| net.addr()));
+        addresses.extend(net.map(|net| net.addr().to_canonical()));
     }
     nats(spec, &addresses, &mut report);
     gateways(spec, &mut report);
+    wiring(spec, &mut report);
     let mut ports = Vec::new();
     for (index, port) in spec.ports.iter().enumerate() {
         let field = format!("spec.ports[{index}]");
         if port.name.is_empty() && port.host_port.is_some_and(|p| p > 0) {
+            numbered_port(&field, port.protocol.as_ref(), port.port, &mut report);
             continue;
         }
         let named = named_port(&field, &port.name, port.protocol.as_ref(), port.port, &mut report);
@@ -150,6 +185,9 @@ pub(crate) fn workload_endpoint(
     let mut profiles: Vec<SmolStr> = spec.profiles.iter().map(SmolStr::from).collect();
     if profiles.is_empty() && spec.orchestrator == "k8s" {
         profiles.push(format_smolstr!("kns.{namespace}"));
+        if !account.is_empty() {
+            profiles.push(format_smolstr!("ksa.{namespace}.{account}"));
+        }
     }
     report.finish(Endpoint {
         id: EndpointId { namespace: namespace.clone(), name: wire.metadata.name.as_str().into() },
@@ -182,7 +220,7 @@ fn nats(spec: &model::WorkloadEndpointSpec, addresses: &[IpAddr], report: &mut R
     for (index, nat) in spec.ip_nats.iter().enumerate() {
         let field = format!("spec.ipNATs[{index}]");
         let internal = nat.internal_ip.parse::<IpAddr>().ok();
-        if !internal.is_some_and(|ip| addresses.contains(&ip)) {
+        if !internal.is_some_and(|ip| addresses.contains(&ip.to_canonical())) {
             let reason = format!("`{}` is not an address of the workload", nat.internal_ip);
             report.add(format!("{field}.internalIP"), reason);
         }
@@ -190,6 +228,22 @@ fn nats(spec: &model::WorkloadEndpointSpec, addresses: &[IpAddr], report: &mut R
             let reason = format!("`{}` is not an address", nat.external_ip);
             report.add(format!("{field}.externalIP"), reason);
         }
+    }
+}
+
+/// Interface, hardware address, and the sources the workload may use besides its own.
+fn wiring(spec: &model::WorkloadEndpointSpec, report: &mut Report) {
+    if !spec.interface_name.is_empty() && !is_interface(&spec.interface_name) {
+        let reason = format!("`{}` is not an interface of 1 to 15 letters", spec.interface_name);
+        report.add("spec.interfaceName", reason);
+    }
+    let octet = |o: &&str| o.len() == 2 && o.bytes().all(|b| b.is_ascii_hexdigit());
+    let octets: Vec<&str> = spec.mac.split([':', '-']).collect();
+    if !spec.mac.is_empty() && (octets.len() != 6 || !octets.iter().all(octet)) {
+        report.add("spec.mac", format!("`{}` is not a hardware address", spec.mac));
+    }
+    for (index, text) in spec.allow_spoofed_source_prefixes.iter().enumerate() {
+        report.keep(&format!("spec.allowSpoofedSourcePrefixes[{index}]"), net_or_address(text));
     }
 }
 
