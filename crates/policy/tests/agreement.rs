@@ -16,12 +16,11 @@ use std::collections::BTreeMap;
 use oracle::{By, Oracle, Packet, Seen};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tortie_policy::{
-    Address, Cluster, Direction, EndpointId, Facts, Flow, HttpAtNetwork, HttpRequest, Principal,
-    Protocol, Request, Step, Trust, evaluate,
-};
+use tortie_policy::{Cluster, Step, evaluate};
 use tortie_testkit::Property;
-use tortie_testkit::world::{self, Certificate, PATHS, Party, Pod, Traffic, Word, World, strategy};
+use tortie_testkit::world::{
+    Certificate, Direction, Leg, PATHS, Party, Place, Pod, Traffic, Word, World, strategy,
+};
 
 /// How often each kind of decision was compared: a test that compares nothing must not pass.
 #[derive(Debug, Default)]
@@ -57,46 +56,40 @@ impl<'w> Case<'w> {
 
     /// Compares every leg of a piece of traffic.
     fn compare(&self, traffic: &Traffic, tally: &mut Tally) -> Result<(), TestCaseError> {
-        let Some((from, to)) = self.world.ends(traffic) else { return Ok(()) };
-        let source = Address::new(from, traffic.source_port);
-        let destination = Address::new(to, traffic.port);
-        let protocol = Protocol::parse(&traffic.protocol.to_string()).unwrap();
-        let packet = |http| Packet {
+        for leg in self.world.legs(&self.cluster, traffic) {
+            let Some(packet) = self.packet(traffic, &leg) else { continue };
+            let verdict = evaluate(&leg.applicable, &*leg.facts);
+            let found = (verdict.allowed, by(verdict.trace.last().unwrap()));
+            let direction = match leg.place {
+                Place::Egress => Direction::Egress,
+                Place::Ingress | Place::Application => Direction::Ingress,
+            };
+            let want = self.oracle.decide(leg.pod, direction, &packet);
+            prop_assert_eq!(&found, &want, "{:?} of {}: {:?}", leg.place, leg.pod.name, packet);
+            tally.note(want.0, &want.1);
+        }
+        Ok(())
+    }
+
+    /// What a leg sees of the traffic; none if the second evaluator cannot tell what it knows.
+    fn packet(&self, traffic: &Traffic, leg: &Leg<'_>) -> Option<Packet> {
+        let (from, to) = self.world.ends(traffic)?;
+        let (http, certificate) = match leg.place {
+            Place::Egress => (Seen::Nothing, None),
+            // A sidecar sees connections only.
+            Place::Ingress if traffic.protocol == 6 && self.has_sidecar(leg.pod) => {
+                (Seen::Later, None)
+            }
+            Place::Ingress => (Seen::Nothing, None),
+            Place::Application => (seen(traffic), self.certificate(traffic)?),
+        };
+        Some(Packet {
             source: (from, traffic.source_port),
             destination: (to, traffic.port),
             protocol: traffic.protocol,
             http,
-            certificate: None,
-        };
-        let cluster = &self.cluster;
-        let flow = |http| Flow { cluster, source, destination, protocol, icmp: None, http };
-        if let Some(pod) = self.world.pod(traffic.from) {
-            let flow = flow(HttpAtNetwork::Unenforced);
-            self.leg(pod, Direction::Egress, &flow, &packet(Seen::Nothing), tally)?;
-        }
-        let Some(pod) = self.world.pod(traffic.to) else { return Ok(()) };
-        let (http, seen) = match self.has_sidecar(pod) {
-            // A sidecar sees connections only.
-            true if traffic.protocol != 6 => (HttpAtNetwork::Deferred, Seen::Nothing),
-            true => (HttpAtNetwork::Deferred, Seen::Later),
-            false => (HttpAtNetwork::Unenforced, Seen::Nothing),
-        };
-        self.leg(pod, Direction::Ingress, &flow(http), &packet(seen), tally)?;
-        let Some((principal, certificate)) = self.certificate(traffic) else { return Ok(()) };
-        let seen = traffic.http.map_or(Seen::Nothing, |(method, path)| {
-            let normal = PATHS.iter().find(|(p, _)| *p == path).unwrap().1;
-            Seen::Request(method, normal)
-        });
-        let request = Request::new(
-            &self.cluster,
-            &Trust::default(),
-            (source, principal),
-            (destination, Principal::Plaintext),
-            protocol,
-            traffic.http.map(|(method, path)| HttpRequest::new(method, path)),
-        );
-        let packet = Packet { certificate, ..packet(seen) };
-        self.leg(pod, Direction::Ingress, &request, &packet, tally)
+            certificate,
+        })
     }
 
     fn has_sidecar(&self, pod: &Pod) -> bool {
@@ -104,50 +97,27 @@ impl<'w> Case<'w> {
         asked && !pod.no_sidecar
     }
 
-    /// The sender's certificate as both evaluators take it; none if it leaves something unknown.
-    fn certificate(&self, traffic: &Traffic) -> Option<(Principal, Option<(Word, Word)>)> {
+    /// The account of the sender's certificate, if any; none if it leaves something unknown.
+    fn certificate(&self, traffic: &Traffic) -> Option<Option<(Word, Word)>> {
         let own = self.world.pod(traffic.from).map(|pod| (pod.namespace, pod.account()));
-        let (namespace, account) = match (traffic.certificate, own) {
-            (Certificate::None, _) | (Certificate::Own, None) => {
-                return Some((Principal::Plaintext, None));
-            }
-            (Certificate::Own, Some(own)) => own,
-            (Certificate::Of(namespace, account), own) => {
+        match traffic.certificate {
+            Certificate::None => Some(None),
+            Certificate::Own => Some(own),
+            Certificate::Of(namespace, account) => {
                 let certificate = (namespace, account);
                 let fits = own.is_none_or(|own| own == certificate);
-                Some(certificate).filter(|(n, a)| fits && self.oracle.knows(n, a))?
+                (fits && self.oracle.knows(namespace, account)).then_some(Some(certificate))
             }
-            (Certificate::Foreign | Certificate::Untrusted, _) => return None,
-        };
-        let id = format!("spiffe://cluster.local/ns/{namespace}/sa/{account}");
-        Some((Principal::parse(&id), Some((namespace, account))))
-    }
-
-    fn leg(
-        &self,
-        pod: &Pod,
-        direction: Direction,
-        facts: &dyn Facts,
-        packet: &Packet,
-        tally: &mut Tally,
-    ) -> Result<(), TestCaseError> {
-        let id = EndpointId { namespace: pod.namespace.into(), name: pod.name.as_str().into() };
-        let endpoint = self.cluster.endpoint(&id).unwrap();
-        let applicable = self.cluster.applicable(endpoint, direction);
-        let verdict = evaluate(&applicable, facts);
-        let found = (verdict.allowed, by(verdict.trace.last().unwrap()));
-        let want = self.oracle.decide(pod, of_world(direction), packet);
-        prop_assert_eq!(&found, &want, "{} of {}: {:?}", direction, id, packet);
-        tally.note(want.0, &want.1);
-        Ok(())
+            Certificate::Foreign | Certificate::Untrusted => None,
+        }
     }
 }
 
-fn of_world(direction: Direction) -> world::Direction {
-    match direction {
-        Direction::Ingress => world::Direction::Ingress,
-        Direction::Egress => world::Direction::Egress,
-    }
+fn seen(traffic: &Traffic) -> Seen {
+    traffic.http.map_or(Seen::Nothing, |(method, path)| {
+        let normal = PATHS.iter().find(|(p, _)| *p == path).unwrap().1;
+        Seen::Request(method, normal)
+    })
 }
 
 fn by(step: &Step<'_>) -> By {
@@ -194,7 +164,7 @@ fn some_traffic_has_certificates() {
     let seen = RefCell::new(0_u32);
     let property = Property::new("some traffic has certificates", 200);
     property.check(&(strategy::world(), strategy::traffic()), |(world, traffic)| {
-        let shown = Case::new(&world)?.certificate(&traffic).is_some_and(|c| c.1.is_some());
+        let shown = Case::new(&world)?.certificate(&traffic).flatten().is_some();
         *seen.borrow_mut() += u32::from(shown && !matches!(traffic.to, Party::Stranger(_)));
         Ok(())
     });

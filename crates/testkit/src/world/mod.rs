@@ -6,6 +6,7 @@
 
 mod documents;
 mod expr;
+mod legs;
 pub mod strategy;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use tortie_policy::Cluster;
 
 pub use expr::{Expr, Test};
+pub use legs::{Leg, Place};
 
 /// A word of a fixed vocabulary.
 pub type Word = &'static str;
