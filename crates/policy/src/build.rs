@@ -149,6 +149,7 @@ impl Builder {
         match object {
             Object::Namespace(o) => {
                 name::check_namespace_name(&o.metadata, errors);
+                kubernetes::namespace_labels(o, errors);
                 put(&mut self.namespaces, index, Ok((**o).clone()), |n| named(&n.metadata), errors);
             }
             Object::Node(o) => {
@@ -287,10 +288,9 @@ impl Builder {
     /// Labels of the namespaces given and of those merely used.
     fn namespace_labels(&mut self) -> BTreeMap<SmolStr, Labels> {
         let mut result = BTreeMap::new();
-        for (name, (index, namespace)) in std::mem::take(&mut self.namespaces) {
-            let mut errors = Vec::new();
-            let own = kubernetes::namespace_labels(&namespace, &mut errors);
-            self.invalid(index, errors);
+        for (name, (_, namespace)) in std::mem::take(&mut self.namespaces) {
+            // Their errors were found when the namespace was added.
+            let own = kubernetes::namespace_labels(&namespace, &mut Vec::new());
             result.insert(name.clone(), labels::with_name(own, &name));
         }
         let used = self.policies.keys().filter_map(|id| id.namespace.as_ref());
