@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::query::{Gate, gates};
 use crate::{
     Address, Applicable, Cluster, Direction, Endpoint, Flow, HttpAtNetwork, Protocol, Step,
-    TraceEntry, evaluate,
+    TraceEntry, Word, evaluate,
 };
 
 /// A protocol with a port, as in `tcp/80`.
@@ -55,6 +56,15 @@ struct Party<'c> {
     endpoint: &'c Arc<Endpoint>,
     egress: Applicable,
     ingress: Applicable,
+    /// Host endpoints on the way to other hosts, and from them.
+    leaving: Vec<Gate<'c>>,
+    entering: Vec<Gate<'c>>,
+}
+
+impl Party<'_> {
+    fn on_one_node(&self, other: &Party<'_>) -> bool {
+        self.endpoint.node.is_some() && self.endpoint.node == other.endpoint.node
+    }
 }
 
 /// The workloads of a cluster, ready to be asked about every pair.
@@ -69,6 +79,8 @@ impl<'c> Matrix<'c> {
         let party = |endpoint: &'c Arc<Endpoint>| Party {
             egress: cluster.applicable(endpoint, Direction::Egress),
             ingress: cluster.applicable(endpoint, Direction::Ingress),
+            leaving: gates(cluster, endpoint, Direction::Egress),
+            entering: gates(cluster, endpoint, Direction::Ingress),
             endpoint,
         };
         let endpoints = cluster.endpoints().filter(|e| !e.addresses.is_empty());
@@ -119,6 +131,14 @@ impl<'c> Matrix<'c> {
         if !egress.allowed {
             let decided_by = egress.trace.last().map(TraceEntry::from);
             return Cell { allowed: false, conditional: false, decided_by };
+        }
+        if !from.on_one_node(to) {
+            let gates = from.leaving.iter().chain(&to.entering);
+            let mut legs = gates.map(|g| g.leg(self.cluster, &flow(HttpAtNetwork::Unenforced)));
+            if let Some(leg) = legs.find(|leg| leg.verdict == Word::Deny) {
+                let decided_by = leg.trace.last().cloned();
+                return Cell { allowed: false, conditional: false, decided_by };
+            }
         }
         let enforced = to.endpoint.application_enforced;
         let http = if enforced { HttpAtNetwork::Deferred } else { HttpAtNetwork::Unenforced };

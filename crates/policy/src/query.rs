@@ -368,21 +368,9 @@ impl Way<'_> {
     }
 
     fn through(&self, endpoint: &Endpoint, direction: Direction, legs: &mut Vec<Leg>) {
-        let Some(node) = &endpoint.node else { return };
-        let planes = match direction {
-            Direction::Ingress => &[Plane::Untracked, Plane::PreDnat, Plane::Forward][..],
-            // What is forwarded leaves no trace in the hook for untracked output.
-            Direction::Egress => &[Plane::Forward][..],
-        };
         let facts = self.flow(HttpAtNetwork::Unenforced);
-        for host in self.cluster.hosts().filter(|h| h.node == *node) {
-            let asked = |plane: &Plane| {
-                !self.cluster.applicable_to_host(host, direction, *plane).tiers.is_empty()
-            };
-            if planes.iter().any(asked) {
-                legs.push(host_leg(self.cluster, host, direction, planes, &facts));
-            }
-        }
+        let gates = gates(self.cluster, endpoint, direction);
+        legs.extend(gates.iter().map(|gate| gate.leg(self.cluster, &facts)));
     }
 
     fn application(&self) -> Option<Leg> {
@@ -427,8 +415,30 @@ fn fixed_leg(endpoint: String, name: &'static str, allowed: bool) -> Leg {
     Leg { endpoint, verdict: allowed.into(), trace: vec![TraceEntry::from(&step)], reason }
 }
 
-/// A host endpoint's planes in order, until one of them decides. Failsafe ports are open in all
-/// planes but that of forwarded traffic.
+/// A host endpoint that traffic passes, with the policies of the planes it passes, in order.
+pub(crate) struct Gate<'c> {
+    host: &'c HostEndpoint,
+    direction: Direction,
+    planes: Vec<(Plane, Applicable)>,
+}
+
+/// The host endpoints between a workload and other hosts: those of its node, if that is known,
+/// that have any policy for traffic on its way.
+pub(crate) fn gates<'c>(
+    cluster: &'c Cluster,
+    endpoint: &Endpoint,
+    direction: Direction,
+) -> Vec<Gate<'c>> {
+    let planes = match direction {
+        Direction::Ingress => &[Plane::Untracked, Plane::PreDnat, Plane::Forward][..],
+        // What is forwarded leaves no trace in the hook for untracked output.
+        Direction::Egress => &[Plane::Forward][..],
+    };
+    let hosts = cluster.hosts().filter(|h| endpoint.node.as_ref() == Some(&h.node));
+    let gates = hosts.map(|host| Gate::new(cluster, host, direction, planes));
+    gates.filter(|gate| gate.planes.iter().any(|(_, a)| !a.tiers.is_empty())).collect()
+}
+
 fn host_leg(
     cluster: &Cluster,
     host: &HostEndpoint,
@@ -436,33 +446,51 @@ fn host_leg(
     planes: &[Plane],
     facts: &Flow<'_>,
 ) -> Leg {
-    let forwarded = planes.contains(&Plane::Forward);
-    let failsafe = failsafe(cluster, host, direction, facts);
-    let mut leg = Leg {
-        endpoint: format!("hostendpoint:{}", host.name),
-        verdict: Word::Allow,
-        trace: Vec::new(),
-        reason: String::new(),
-    };
-    for plane in planes {
-        if let Some(failsafe) = failsafe.filter(|_| *plane != Plane::Forward) {
-            let verdict = Verdict { allowed: true, trace: vec![Step::Failsafe(failsafe)] };
-            let end = crate::End::Continue;
-            add(&mut leg, *plane, &verdict, facts, &Applicable { direction, tiers: vec![], end });
-            if forwarded {
-                continue;
-            }
-            break;
-        }
-        let applicable = cluster.applicable_to_host(host, direction, *plane);
-        let verdict = evaluate(&applicable, facts);
-        add(&mut leg, *plane, &verdict, facts, &applicable);
-        let goes_on = matches!(verdict.trace.last(), Some(Step::Continue));
-        if !goes_on {
-            break; // what an earlier plane accepts is not asked about again
-        }
+    Gate::new(cluster, host, direction, planes).leg(cluster, facts)
+}
+
+impl<'c> Gate<'c> {
+    fn new(
+        cluster: &Cluster,
+        host: &'c HostEndpoint,
+        direction: Direction,
+        planes: &[Plane],
+    ) -> Gate<'c> {
+        let asked = |plane: &Plane| (*plane, cluster.applicable_to_host(host, direction, *plane));
+        Gate { host, direction, planes: planes.iter().map(asked).collect() }
     }
-    leg
+
+    /// The planes in order, until one of them decides. Failsafe ports are open in all planes but
+    /// that of forwarded traffic.
+    pub(crate) fn leg(&self, cluster: &Cluster, facts: &Flow<'_>) -> Leg {
+        let direction = self.direction;
+        let forwarded = self.planes.iter().any(|(plane, _)| *plane == Plane::Forward);
+        let failsafe = failsafe(cluster, self.host, direction, facts);
+        let mut leg = Leg {
+            endpoint: format!("hostendpoint:{}", self.host.name),
+            verdict: Word::Allow,
+            trace: Vec::new(),
+            reason: String::new(),
+        };
+        for (plane, applicable) in &self.planes {
+            if let Some(failsafe) = failsafe.filter(|_| *plane != Plane::Forward) {
+                let verdict = Verdict { allowed: true, trace: vec![Step::Failsafe(failsafe)] };
+                let none = Applicable { direction, tiers: vec![], end: crate::End::Continue };
+                add(&mut leg, *plane, &verdict, facts, &none);
+                if forwarded {
+                    continue;
+                }
+                break;
+            }
+            let verdict = evaluate(applicable, facts);
+            add(&mut leg, *plane, &verdict, facts, applicable);
+            let goes_on = matches!(verdict.trace.last(), Some(Step::Continue));
+            if !goes_on {
+                break; // what an earlier plane accepts is not asked about again
+            }
+        }
+        leg
+    }
 }
 
 fn add(leg: &mut Leg, plane: Plane, verdict: &Verdict<'_>, facts: &Flow<'_>, from: &Applicable) {

@@ -77,6 +77,33 @@ fn connectivity_with_staged_policy_enforced() {
 }
 
 #[test]
+fn connectivity_asks_the_host_endpoints_on_the_way() {
+    let hosts = "
+{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {nodeName: n1}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: b}, spec: {nodeName: n2}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: c}, spec: {nodeName: n2}}
+---
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: h, labels: {role: host}}
+spec: {node: n2, interfaceName: '*'}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: g}
+spec: {selector: role == 'host', applyOnForward: true, ingress: [{action: Deny}]}
+";
+    let files = [("hosts.yaml", hosts)];
+    let args = ["connectivity", "-f", ".", "--ports", "tcp/80", "-o", "json"];
+    let rows = json!([[true, false, false], [true, true, true], [true, true, true]]);
+    assert_eq!(answer(&tortie(&files, &args))["matrix"]["tcp/80"], rows);
+    let args = ["explain", "-f", ".", "--from", "default/a", "--to", "default/b", "--port", "80"];
+    assert_eq!(status(&tortie(&files, &args)), 1);
+}
+
+#[test]
 fn connectivity_names_pairs_that_rest_on_http() {
     let http = "
 {apiVersion: v1, kind: Namespace, metadata: {name: default, labels: {istio-injection: enabled}}}
