@@ -111,7 +111,7 @@ pub struct ContainerStatus {
     pub image: String,
     /// What it does.
     pub state: State,
-    /// Whether it runs and its declared TCP ports accept connections.
+    /// Whether it runs, did not end at once, and its declared TCP ports accept connections.
     pub ready: bool,
     /// How often it was started again.
     pub restarts: u32,
@@ -190,6 +190,16 @@ impl ContainerStatus {
         self.message = None;
     }
 
+    /// Whether it does what it is for, or has done it.
+    fn is_fine(&self) -> bool {
+        self.ready || self.state == State::Completed
+    }
+
+    /// Whether it keeps its pod from being ready: only an init container may have ended.
+    fn keeps_waiting(&self) -> bool {
+        !(self.ready || (self.role == Role::Init && self.state == State::Completed))
+    }
+
     /// Whether it will not get ready by waiting a little longer.
     fn stuck(&self) -> bool {
         match self.state {
@@ -208,13 +218,10 @@ impl PodStatus {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Why it is not ready, in one line.
+    /// Why it is not ready, in one line; nothing if it has done all it is for.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
-        if self.ready {
-            return None;
-        }
-        let container = self.containers.iter().find(|c| !c.ready)?;
+        let container = self.containers.iter().find(|c| !c.is_fine())?;
         let state = match container.state {
             State::Running => "runs, but not all of its ports accept connections",
             other => other.as_str(),
@@ -224,7 +231,8 @@ impl PodStatus {
     }
 
     fn settled(&self) -> bool {
-        self.ready || self.containers.iter().any(ContainerStatus::stuck)
+        let all_fine = self.containers.iter().all(ContainerStatus::is_fine);
+        all_fine || self.containers.iter().any(ContainerStatus::stuck)
     }
 }
 
@@ -274,7 +282,7 @@ impl Status {
         if let Some(container) = pod.containers.iter_mut().find(|c| c.name == container) {
             change(container);
         }
-        pod.ready = pod.containers.iter().all(|c| c.ready);
+        pod.ready = !pod.containers.iter().any(ContainerStatus::keeps_waiting);
     }
 }
 

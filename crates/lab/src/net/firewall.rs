@@ -129,3 +129,55 @@ fn push_set(text: &mut String, name: &str, key: &str, elements: &[String]) {
     }
     text.push_str("\t}\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Backend, PortPlan, Transport};
+
+    fn service(pods: &[&str]) -> ServicePlan {
+        let backend = |pod: &&str| Backend {
+            pod: format!("default/{pod}").parse().unwrap(),
+            addresses: vec![format!("10.65.0.{}", pod.len()).parse().unwrap()],
+            ports: vec![Some(8080)],
+            meshed: false,
+        };
+        ServicePlan {
+            namespace: "default".into(),
+            name: "s".into(),
+            addresses: vec!["10.96.0.1".parse().unwrap()],
+            ports: vec![PortPlan { port: 80, protocol: Transport::Tcp }],
+            pods: pods.iter().map(backend).collect(),
+        }
+    }
+
+    #[test]
+    fn services_lead_to_pods_that_are_ready() {
+        for (ready, want) in [
+            (vec![], ""),
+            (vec!["aa"], "dnat ip to 10.65.0.2:8080"),
+            (
+                vec!["aa", "bbb"],
+                "dnat ip to numgen random mod 2 map { 0 : 10.65.0.2 . 8080, 1 : 10.65.0.3 . 8080 }",
+            ),
+        ] {
+            let ready = ready.iter().map(|pod| format!("default/{pod}").parse().unwrap()).collect();
+            let text = services(&[service(&["aa", "bbb"])], &ready);
+            let rules: Vec<_> = text.lines().skip(1).collect();
+            let lead = "add rule inet lab services ip daddr 10.96.0.1 tcp dport 80 ";
+            let want: Vec<_> = Some(want)
+                .filter(|w| !w.is_empty())
+                .map(|w| format!("{lead}{w}"))
+                .into_iter()
+                .collect();
+            assert_eq!(rules, want);
+        }
+    }
+
+    #[test]
+    fn connections_are_tracked_from_the_start() {
+        let text = base(&[]);
+        assert!(text.contains("ct state established,related accept"), "{text}");
+        assert!(!text.contains("elements"), "an empty set has no list of elements: {text}");
+    }
+}

@@ -59,9 +59,17 @@ struct Errors<'a> {
 }
 
 impl Errors<'_> {
-    /// Notes an error of a resource; one of something the lab made itself has no place.
+    /// Notes an error of a resource; one of something the lab made itself has no place. What was
+    /// said of a field, or of one around it, is not said again.
     fn add(&mut self, resource: Option<usize>, error: FieldError) {
-        self.found.push(self.manifests.error(resource.unwrap_or(usize::MAX), error));
+        let error = self.manifests.error(resource.unwrap_or(usize::MAX), error);
+        let around = |other: &FileError| {
+            (&other.file, other.document, &other.name) == (&error.file, error.document, &error.name)
+                && error.field.starts_with(&other.field)
+        };
+        if !self.found.iter().any(around) {
+            self.found.push(error);
+        }
     }
 
     /// Keeps the value, or notes the error.
@@ -116,7 +124,10 @@ impl Builder<'_> {
     }
 
     fn pod(&self, position: usize, given: &Given) -> Result<PodPlan, FieldError> {
-        let Given { id, pod, .. } = given;
+        let Given { id, pod, resource, .. } = given;
+        if pod.spec.containers.is_empty() && resource.is_some() {
+            return Err(FieldError::new("spec.containers", "must not be empty"));
+        }
         let link = Link::new(&id.namespace, &id.name, position, self.inputs.v6)
             .ok_or_else(|| FieldError::new("metadata.name", "the lab has no address left"))?;
         let volumes = pod.spec.volumes.iter().enumerate();

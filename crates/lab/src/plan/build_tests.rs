@@ -147,12 +147,17 @@ fn mistakes_are_told_with_their_place() {
         (pod("a", "").replace("image: app", "image: other"), "no local command stands for image"),
         (pod("a", "").replace("image: app", "image: app, command: [absent]"), "`absent` is not on"),
         (pod("a", "").replace("name: c,", "name: istio-proxy,"), "part of the sidecar"),
+        (
+            pod("a", "")
+                .replace("{name: c, image: app, ports: [{name: web, containerPort: 8080}]}", ""),
+            "spec.containers: must not be empty",
+        ),
         (pod("a", "  hostNetwork: true"), "spec.hostNetwork"),
         (pod("a", "  restartPolicy: Sometimes"), "spec.restartPolicy: `Sometimes`"),
         (pod("a", "  volumes: [{name: v, hostPath: {path: /}}]"), "spec.volumes[0]"),
         (volume("none", mount), "namespace `default` has no Secret `none`"),
         (volume("istio.default", "{name: w, mountPath: /x}"), "the pod has no volume `w`"),
-        (service("s", "a", "{port: 0}"), "spec.ports[0].port: `0` is not a port"),
+        (service("s", "a", "{port: 0}"), "`0` is not a port"),
         (service("s", "a", "{port: 1, protocol: SCTP}"), "TCP and UDP only"),
         (
             service("s", "a", "{port: 1}").replace("spec: {", "spec: {type: ExternalName, "),
@@ -169,5 +174,6 @@ fn mistakes_are_told_with_their_place() {
 #[test]
 fn all_mistakes_are_told_at_once() {
     let text = pod("a", "").replace("image: app", "image: x") + &service("s", "a", "{port: 0}");
-    assert_eq!(plan(&text).unwrap_err().len(), 2);
+    let errors = plan(&text).unwrap_err();
+    assert_eq!(errors.len(), 2, "{errors:?}");
 }

@@ -32,6 +32,8 @@ pub(crate) use container::{ContainerPlan, PATH as CONTAINER_PATH};
 pub(crate) use documents::{is_policy, list};
 pub(crate) use proxy::{ProxyPlan, view};
 pub(crate) use service::ServicePlan;
+#[cfg(test)]
+pub(crate) use service::{Backend, PortPlan, Transport};
 pub(crate) use volume::{Item, MountPlan, SecretVolume, VolumePlan, VolumeSource};
 
 /// The name of the one node.

@@ -137,7 +137,7 @@ impl Container {
         tracing::info!(container = self.name, ?code, ?state, "ended");
         env.update(self.pod, &self.name, |c| {
             c.state = state;
-            c.ready = state == State::Completed;
+            c.ready = false;
             c.exit_code = code;
             c.message = message.filter(|_| state != State::Completed);
             c.pid = None;
