@@ -8,8 +8,9 @@ use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};
 
 /// A property, and how long to look for a value without it.
 ///
-/// The values depend on the seed alone, which is printed. `TORTIE_SEED` chooses another one, and
-/// `TORTIE_CASES` multiplies the number of values.
+/// The values depend on the seed alone, which is printed. Without a word from the environment both
+/// are the same each time. `PROPTEST_CASES` asks for that many values, and other ones each time;
+/// `PROPTEST_RNG_SEED` asks for the values of a seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Property {
     name: &'static str,
@@ -21,16 +22,22 @@ fn number<N: std::str::FromStr>(variable: &str) -> Option<N> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
+fn clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() ^ u64::from(since.subsec_nanos())
+}
+
 impl Property {
-    /// A property to be checked on the same values each time.
+    /// A property to be checked on a number of values.
     pub fn new(name: &'static str, cases: u32) -> Property {
-        Property { name, cases, seed: 1 }
+        let asked = number("PROPTEST_CASES");
+        let seed = number("PROPTEST_RNG_SEED").unwrap_or(if asked.is_some() { clock() } else { 1 });
+        Property { name, cases: asked.unwrap_or(cases), seed }
     }
 
-    /// A property to be checked on other values each time.
+    /// A property to be checked for long, on other values each time.
     pub fn soak(name: &'static str, cases: u32) -> Property {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Property { name, cases, seed: since.as_secs() ^ u64::from(since.subsec_nanos()) }
+        Property { name, cases, seed: number("PROPTEST_RNG_SEED").unwrap_or_else(clock) }
     }
 
     /// Checks the property.
@@ -43,9 +50,8 @@ impl Property {
         S: Strategy,
         S::Value: Debug,
     {
-        let seed = number("TORTIE_SEED").unwrap_or(self.seed);
-        let cases = self.cases.saturating_mul(number("TORTIE_CASES").unwrap_or(1));
-        println!("{}: {cases} cases, TORTIE_SEED={seed}", self.name);
+        let Property { name, cases, seed } = self;
+        println!("{name}: {cases} cases, PROPTEST_RNG_SEED={seed}");
         let config = Config {
             cases,
             failure_persistence: None,
@@ -54,7 +60,7 @@ impl Property {
             ..Config::default()
         };
         if let Err(failure) = TestRunner::new(config).run(values, test) {
-            panic!("{} (TORTIE_SEED={seed}): {failure}", self.name);
+            panic!("{name} (PROPTEST_RNG_SEED={seed}): {failure}");
         }
     }
 }
