@@ -18,11 +18,12 @@ pub trait Engine {
 
 /// An engine that has taken in resources.
 pub trait Session {
-    /// Answers a question about one flow.
+    /// Answers a question about one flow, as policy is enforced or, with `staged`, as it would be
+    /// if staged policies were enforced.
     ///
     /// # Errors
     /// If the question makes no sense for these resources.
-    fn ask(&self, query: &Query) -> anyhow::Result<Answer>;
+    fn ask(&self, query: &Query, staged: bool) -> anyhow::Result<Answer>;
 }
 
 /// What an engine says of a flow.
@@ -41,7 +42,8 @@ pub enum Answer {
 pub struct Reference;
 
 struct ReferenceSession {
-    cluster: Cluster,
+    enforced: Cluster,
+    pending: Cluster,
     trust: Trust,
 }
 
@@ -51,13 +53,15 @@ impl Engine for Reference {
     }
 
     fn open(&self, resources: &[Resource], trust: &Trust) -> anyhow::Result<Box<dyn Session>> {
-        let cluster = Cluster::build(resources).map_err(|invalid| anyhow!("{invalid:#?}"))?;
-        Ok(Box::new(ReferenceSession { cluster, trust: trust.clone() }))
+        let enforced = Cluster::build(resources).map_err(|invalid| anyhow!("{invalid:#?}"))?;
+        let pending = enforced.pending();
+        Ok(Box::new(ReferenceSession { enforced, pending, trust: trust.clone() }))
     }
 }
 
 impl Session for ReferenceSession {
-    fn ask(&self, query: &Query) -> anyhow::Result<Answer> {
-        Ok(Answer::Explained(Box::new(explain(&self.cluster, &self.trust, query)?)))
+    fn ask(&self, query: &Query, staged: bool) -> anyhow::Result<Answer> {
+        let cluster = if staged { &self.pending } else { &self.enforced };
+        Ok(Answer::Explained(Box::new(explain(cluster, &self.trust, query)?)))
     }
 }

@@ -101,7 +101,7 @@ fn run_cases(session: &dyn Session, scenario: &Scenario, report: &mut Report) {
 
 /// Whether the deciding rule was compared too; nothing if the engine does not judge the flow.
 fn judge(session: &dyn Session, case: &Case) -> anyhow::Result<Option<bool>> {
-    match session.ask(&case.query)? {
+    match session.ask(&case.query, case.staged)? {
         Answer::OutOfScope => Ok(None),
         Answer::Verdict(verdict) if verdict == case.expect => Ok(Some(false)),
         Answer::Verdict(verdict) => bail!("expected {}, found {verdict}", case.expect),

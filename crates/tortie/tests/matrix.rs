@@ -207,7 +207,7 @@ fn diff_needs_both_sides() {
 fn pending_scenarios() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/verdicts/staged");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.to_str().unwrap().ends_with(".pending.yml")).collect()
+    files.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect()
 }
 
 #[test]
