@@ -14,6 +14,8 @@ mod convert;
 mod endpoint;
 mod evaluate;
 mod facts;
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod kubernetes;
 mod labels;

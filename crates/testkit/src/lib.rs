@@ -11,6 +11,8 @@
 
 mod build;
 mod engine;
+#[doc(hidden)]
+pub mod fuzz;
 mod property;
 pub mod table;
 pub mod validation;
