@@ -67,8 +67,12 @@ impl From<Vec<FileError>> for Failure {
     }
 }
 
+/// An answer that could not be written. Whoever closed the pipe has seen enough and is told nothing.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure { status: UNREACHABLE, errors: Vec::new() };
+        }
         Failure { status: UNREACHABLE, errors: vec![(format!("output: {error}"), None)] }
     }
 }
@@ -99,10 +103,17 @@ pub(crate) fn warn(warnings: &[FileError]) {
     }
 }
 
+/// Writes text to standard output. Unlike `print!`, it takes a closed pipe for an error.
+pub(crate) fn text(text: impl Display) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    write!(output, "{text}")?;
+    Ok(output.flush()?)
+}
+
 /// Writes one JSON document to standard output.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(Failure::invalid)?;
-    Ok(writeln!(io::stdout().lock(), "{text}")?)
+    let document = serde_json::to_string_pretty(value).map_err(Failure::invalid)?;
+    text(document + "\n")
 }
 
 /// Progress of long work on standard error, from its second second on.

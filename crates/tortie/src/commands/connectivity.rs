@@ -1,12 +1,13 @@
 //! `tortie connectivity`: who reaches whom.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 use tortie_policy::{Cell, Matrix, PortSpec};
 
 use crate::input::Files;
-use crate::output::{Failure, Format, Progress, YES, json};
+use crate::output::{Failure, Format, Progress, YES, json, text};
 
 /// Arguments of `tortie connectivity`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let answer = answer(&Matrix::new(&cluster), &args.ports);
     match args.output {
         Format::Json => json(&answer)?,
-        Format::Table => print(&answer),
+        Format::Table => text(table(&answer))?,
     }
     Ok(YES)
 }
@@ -78,9 +79,10 @@ fn answer(matrix: &Matrix<'_>, ports: &[PortSpec]) -> Answer {
     answer
 }
 
-fn print(answer: &Answer) {
+fn table(answer: &Answer) -> String {
+    let mut table = String::new();
     for (port, rows) in &answer.matrix {
-        println!("{port}");
+        let _ = writeln!(table, "{port}");
         for (from, row) in answer.endpoints.iter().zip(rows) {
             let to = answer.endpoints.iter().zip(row);
             let reached: Vec<_> = to.filter(|(to, ok)| **ok && *to != from).collect();
@@ -90,13 +92,15 @@ fn print(answer: &Answer) {
                 if answer.conditional.iter().any(|c| conditional(&c)) { "*" } else { "" }
             };
             let names: Vec<_> = reached.iter().map(|(to, _)| format!("{to}{}", mark(to))).collect();
-            println!(
+            let _ = writeln!(
+                table,
                 "  {from} -> {}",
                 if names.is_empty() { "nobody".into() } else { names.join(", ") }
             );
         }
     }
     if !answer.conditional.is_empty() {
-        println!("* as far as the network can tell: an HTTP rule has the last word");
+        table.push_str("* as far as the network can tell: an HTTP rule has the last word\n");
     }
+    table
 }

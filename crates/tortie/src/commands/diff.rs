@@ -1,6 +1,7 @@
 //! `tortie diff`: changed verdicts between workloads, not changed text.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use tortie_policy::{Cell, Cluster, Matrix, PortMatch, PortSpec, Protocol, TraceE
 
 use super::explain::entry_text;
 use crate::input::check;
-use crate::output::{Failure, Format, NO, Progress, YES, json, warn};
+use crate::output::{Failure, Format, NO, Progress, YES, json, text, warn};
 
 /// Arguments of `tortie diff`.
 #[derive(Debug, clap::Args)]
@@ -78,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let changes = changes(&Matrix::new(&old), &Matrix::new(&new), &ports);
     match args.output {
         Format::Json => json(&changes)?,
-        Format::Table => print(&changes),
+        Format::Table => text(table(&changes))?,
     }
     Ok(if changes.is_empty() { YES } else { NO })
 }
@@ -158,19 +159,21 @@ fn differ(old: Option<&Side>, new: Option<&Side>) -> bool {
     view(old) != view(new)
 }
 
-fn print(changes: &[Change]) {
+fn table(changes: &[Change]) -> String {
+    let mut table = String::new();
     for change in changes {
-        println!("{} -> {} {}", change.from, change.to, change.port);
+        let _ = writeln!(table, "{} -> {} {}", change.from, change.to, change.port);
         for (name, side) in [("old", &change.old), ("new", &change.new)] {
             match side {
-                None => println!("  {name}: no such workload"),
+                None => drop(writeln!(table, "  {name}: no such workload")),
                 Some(side) => {
                     let by = side.decided_by.as_ref().map(entry_text).unwrap_or_default();
                     let note = if side.conditional { " (HTTP has the last word)" } else { "" };
-                    println!("  {name}: {}{note}, {by}", side.verdict);
+                    let _ = writeln!(table, "  {name}: {}{note}, {by}", side.verdict);
                 }
             }
         }
     }
-    println!("{} verdicts change", changes.len());
+    let _ = writeln!(table, "{} verdicts change", changes.len());
+    table
 }

@@ -8,7 +8,7 @@ use tortie_policy::{
 };
 
 use crate::input::Files;
-use crate::output::{Failure, Format, NO, YES, json};
+use crate::output::{self, Failure, Format, NO, YES, json};
 
 const EXAMPLES: &str = "Examples:
   tortie explain -f . --from default/customer-0 --to default/database-0 --port 2379
@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let explanation = explain(&cluster, &trust, &query).map_err(Failure::invalid)?;
     match args.output {
         Format::Json => json(&explanation)?,
-        Format::Table => print!("{}", text(&explanation)),
+        Format::Table => output::text(text(&explanation))?,
     }
     Ok(if explanation.verdict == Word::Allow { YES } else { NO })
 }

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use tortie_selector::Selector;
 
-use crate::output::{Failure, NO, YES};
+use crate::output::{Failure, NO, YES, text};
 
 /// Arguments of `tortie selector`.
 #[derive(Debug, clap::Args)]
@@ -43,13 +43,13 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     match &args.command {
         Command::Check { expression } => {
             let selector = parse(expression)?;
-            println!("{}\n{}", selector.canonical(), selector.id());
+            text(format_args!("{}\n{}\n", selector.canonical(), selector.id()))?;
             Ok(YES)
         }
         Command::Match { expression, labels } => {
             let labels: std::collections::BTreeMap<_, _> = labels.iter().cloned().collect();
             let matches = parse(expression)?.matches(&labels);
-            println!("{}", if matches { "yes" } else { "no" });
+            text(if matches { "yes\n" } else { "no\n" })?;
             Ok(if matches { YES } else { NO })
         }
     }

@@ -1,5 +1,6 @@
 //! `tortie test`: expectations on flows.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use tortie_policy::{Case, Explanation, Outcome};
 
 use super::explain::{text, trust};
 use crate::input::Files;
-use crate::output::{Failure, Format, NO, YES, json};
+use crate::output::{self, Failure, Format, NO, YES, json};
 
 /// Arguments of `tortie test`.
 #[derive(Debug, clap::Args)]
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let failed = reports.iter().filter(|r| !r.passed).count();
     match args.output {
         Format::Json => json(&reports)?,
-        Format::Table => print(&reports, failed),
+        Format::Table => output::text(table(&reports, failed))?,
     }
     Ok(if failed == 0 { YES } else { NO })
 }
@@ -101,13 +102,15 @@ fn report(case: &Case, outcome: Outcome) -> Report {
     Report { name: case.name.clone(), passed: difference.is_none(), difference, explanation }
 }
 
-fn print(reports: &[Report], failed: usize) {
+fn table(reports: &[Report], failed: usize) -> String {
+    let mut table = String::new();
     for report in reports.iter().filter(|r| !r.passed) {
         let difference = report.difference.as_deref().unwrap_or_default();
-        println!("FAILED {}: {difference}", report.name);
+        let _ = writeln!(table, "FAILED {}: {difference}", report.name);
         if let Some(explanation) = &report.explanation {
-            print!("{}", text(explanation));
+            table.push_str(&text(explanation));
         }
     }
-    println!("{} passed, {failed} failed", reports.len() - failed);
+    let _ = writeln!(table, "{} passed, {failed} failed", reports.len() - failed);
+    table
 }

@@ -1,7 +1,7 @@
 //! `tortie validate`: every error of the files given.
 
 use crate::input::Files;
-use crate::output::{Failure, Format, YES, json, warn};
+use crate::output::{Failure, Format, YES, json, text, warn};
 
 /// Arguments of `tortie validate`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     match (args.files.check(), args.output) {
         (Ok((loaded, _)), Format::Table) => {
             warn(&loaded.warnings);
-            println!("{} resources are valid", loaded.resources.len());
+            text(format_args!("{} resources are valid\n", loaded.resources.len()))?;
             Ok(YES)
         }
         (Ok((loaded, _)), Format::Json) => {
