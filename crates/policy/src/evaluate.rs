@@ -27,7 +27,9 @@ pub enum Step<'a> {
     Rule {
         /// The policy.
         policy: &'a Policy,
-        /// Position of the rule.
+        /// The rule.
+        rule: &'a Rule,
+        /// Position of the rule in the policy; its author's is [`Rule::origin`].
         index: usize,
         /// What came of it: a Pass or Deny that is only possibly meant denies.
         action: Action,
@@ -117,7 +119,7 @@ fn policies<'a>(
         for (index, rule) in policy.rules(applicable.direction).iter().enumerate() {
             let certainty = matches(rule, facts);
             if let Some(action) = effect(rule.action, certainty) {
-                trace.push(Step::Rule { policy, index, action, certainty });
+                trace.push(Step::Rule { policy, rule, index, action, certainty });
                 if action != Action::Log {
                     return Some(action);
                 }

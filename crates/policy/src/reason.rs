@@ -22,7 +22,7 @@ pub struct TraceEntry {
     pub name: Option<String>,
     /// `allow`, `deny`, `pass`, `log`, `no-match`, `tier-default` or `profile`.
     pub action: &'static str,
-    /// Position of the rule, from 0.
+    /// Position of the rule in the list its author wrote, from 0.
     pub rule: Option<usize>,
     /// Which list of a host endpoint was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,8 +59,8 @@ impl From<&Step<'_>> for TraceEntry {
             plane: None,
         };
         match step {
-            Step::Rule { policy, index, action, .. } => {
-                of_policy(policy, action_word(*action), Some(*index))
+            Step::Rule { policy, rule, action, .. } => {
+                of_policy(policy, action_word(*action), Some(rule.origin))
             }
             Step::NoMatch { policy } => of_policy(policy, "no-match", None),
             Step::TierDefault { tier, .. } => TraceEntry {
@@ -161,13 +161,13 @@ impl Verdict<'_> {
 
 fn decision(step: &Step<'_>, facts: &dyn Facts) -> String {
     match step {
-        Step::Rule { policy, index, action, certainty } => {
+        Step::Rule { policy, rule, action, certainty, .. } => {
             let doubt = match certainty {
                 Tri::True => String::new(),
                 _ => doubt(policy, facts),
             };
             let did = if *action == Action::Allow { "allowed" } else { "denied" };
-            format!("{did} by rule {index} of {} (tier {}){doubt}", policy.id, policy.tier)
+            format!("{did} by rule {} of {} (tier {}){doubt}", rule.origin, policy.id, policy.tier)
         }
         Step::NoMatch { policy } => format!("no rule of {} matched", policy.id),
         Step::TierDefault { tier, action } => {
@@ -212,7 +212,7 @@ impl fmt::Display for LackText<'_> {
         let Lack { policy, index, criteria } = self.lack;
         let rules = policy.rules(self.applicable.direction);
         let Some(rule) = rules.get(*index) else { return Ok(()) };
-        write!(f, "rule {index} of {} would allow ", policy.id)?;
+        write!(f, "rule {} of {} would allow ", rule.origin, policy.id)?;
         let mut separator = "";
         for (criterion, _) in criteria {
             f.write_str(separator)?;

@@ -206,6 +206,9 @@ pub struct Rule {
     pub destination: EntityMatch,
     /// HTTP criteria. A clause without any criterion still asks for HTTP.
     pub http: Option<HttpMatch>,
+    /// Position of the rule in the list its author wrote, from 0. A rule of Kubernetes becomes one
+    /// for each protocol and peer, which all have its position.
+    pub origin: usize,
 }
 
 impl Rule {
@@ -221,6 +224,7 @@ impl Rule {
             source: EntityMatch::default(),
             destination: EntityMatch::default(),
             http: None,
+            origin: 0,
         }
     }
 

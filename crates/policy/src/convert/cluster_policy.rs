@@ -82,6 +82,7 @@ fn ingress(wire: &[model::ClusterIngressRule], report: &mut Report) -> Vec<Rule>
     let mut rules = Vec::new();
     for (index, rule) in wire.iter().enumerate() {
         let reader = Reader {
+            index,
             field: format!("spec.ingress[{index}]"),
             list: "from",
             side: Side::Source,
@@ -98,6 +99,7 @@ fn egress(wire: &[model::ClusterEgressRule], report: &mut Report) -> Vec<Rule> {
     let mut rules = Vec::new();
     for (index, rule) in wire.iter().enumerate() {
         let reader = Reader {
+            index,
             field: format!("spec.egress[{index}]"),
             list: "to",
             side: Side::Destination,
@@ -111,6 +113,7 @@ fn egress(wire: &[model::ClusterEgressRule], report: &mut Report) -> Vec<Rule> {
 
 /// Reads one rule, which becomes one for each pair of peer and protocol.
 struct Reader<'a> {
+    index: usize,
     field: String,
     list: &'static str,
     side: Side,
@@ -150,7 +153,7 @@ impl Reader<'_> {
                     }
                 }
                 Peer::Unsupported if action != Action::Allow => {
-                    rules.push(Rule::any(Action::Deny));
+                    rules.push(Rule { origin: self.index, ..Rule::any(Action::Deny) });
                 }
                 Peer::Unsupported | Peer::Invalid => {}
             }
@@ -171,7 +174,7 @@ impl Reader<'_> {
     }
 
     fn rule(&self, action: Action, peer: &EntityMatch, protocol: &Layer4) -> Rule {
-        let mut rule = Rule::any(action);
+        let mut rule = Rule { origin: self.index, ..Rule::any(action) };
         rule.protocol = protocol.protocol;
         rule.source.ports.clone_from(&protocol.source);
         rule.destination.ports.clone_from(&protocol.destination);
@@ -217,8 +220,8 @@ impl Reader<'_> {
         let mut nets: Vec<IpNet> = Vec::new();
         for (index, text) in wire.iter().enumerate() {
             let field = format!("{field}[{index}]");
-            let net = super::rule::cidr(text).ok_or_else(|| format!("`{text}` is not a CIDR"));
-            nets.extend(self.report.keep(&field, net).map(super::rule::canonical));
+            let net = super::net::cidr(text).ok_or_else(|| format!("`{text}` is not a CIDR"));
+            nets.extend(self.report.keep(&field, net).map(super::net::canonical));
         }
         if wire.is_empty() {
             self.report.add(field, "must have at least one CIDR");

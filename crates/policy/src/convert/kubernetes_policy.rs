@@ -130,7 +130,10 @@ impl Reader<'_> {
             let field = format!("spec.ingress[{index}]");
             let peers = self.peers(&format!("{field}.from"), rule.from.as_deref());
             let ports = self.ports(&format!("{field}.ports"), rule.ports.as_deref());
-            combine(&peers, &ports, &mut rules, |rule, peer| rule.source = peer);
+            combine(&peers, &ports, &mut rules, |rule, peer| {
+                rule.origin = index;
+                rule.source = peer;
+            });
         }
         rules
     }
@@ -142,6 +145,7 @@ impl Reader<'_> {
             let peers = self.peers(&format!("{field}.to"), rule.to.as_deref());
             let ports = self.ports(&format!("{field}.ports"), rule.ports.as_deref());
             combine(&peers, &ports, &mut rules, |rule, peer| {
+                rule.origin = index;
                 let ports = std::mem::take(&mut rule.destination.ports);
                 rule.destination = EntityMatch { ports, ..peer };
             });
@@ -224,7 +228,7 @@ impl Reader<'_> {
     }
 
     fn net(&mut self, field: &str, text: &str) -> Option<IpNet> {
-        let net = super::rule::cidr(text).map(super::rule::canonical);
+        let net = super::net::cidr(text).map(super::net::canonical);
         self.report.keep(field, net.ok_or_else(|| format!("`{text}` is not a CIDR")))
     }
 

@@ -6,6 +6,7 @@
 mod cluster_policy;
 mod kubernetes_policy;
 mod label_selector;
+mod net;
 mod policy;
 mod rule;
 mod sets;

@@ -138,7 +138,12 @@ fn rules(
     report.too_many(field, wire.len(), MAX_RULES);
     let mut reader = RuleReader { report, namespace, ingress };
     let rules = wire.iter().enumerate();
-    rules.map(|(index, rule)| reader.rule(&format!("{field}[{index}]"), rule)).collect()
+    rules
+        .map(|(index, rule)| Rule {
+            origin: index,
+            ..reader.rule(&format!("{field}[{index}]"), rule)
+        })
+        .collect()
 }
 
 impl TryFrom<&model::Profile> for Profile {

@@ -7,7 +7,7 @@ use smol_str::{SmolStr, format_smolstr};
 use tortie_model::{self as model, FieldError, IntOrString};
 
 use super::Report;
-use super::rule::{canonical, cidr};
+use super::net::{canonical, cidr};
 use crate::labels::{self, NAMESPACE, ORCHESTRATOR, SERVICE_ACCOUNT};
 use crate::name;
 use crate::{
