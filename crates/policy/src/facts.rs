@@ -85,8 +85,9 @@ impl Address {
         self.holders(cluster, |e| declares(&e.ports), |h| declares(&h.ports), |_| false)
     }
 
-    /// Whether anything that holds the address answers yes. Workloads that share an address must
-    /// agree; a host endpoint or a network set may hold it besides them.
+    /// Whether anything that holds the address answers yes: a workload, or a host endpoint or network
+    /// set besides it. Where several workloads claim the address nobody can tell which it is, so a
+    /// yes is doubtful.
     fn holders(
         &self,
         cluster: &Cluster,
@@ -95,13 +96,15 @@ impl Address {
         set: impl Fn(&NetworkSet) -> bool,
     ) -> Tri {
         let Some(ip) = self.ip else { return Tri::Unknown };
-        let workloads = match cluster.at(ip) {
-            [] => Tri::False,
-            workloads => Tri::unanimous(workloads.iter().map(|e| endpoint(e))),
-        };
-        let others =
-            cluster.hosts_at(ip).iter().any(|h| host(h)) || cluster.sets_with(ip).any(|s| set(s));
-        workloads | others.into()
+        let workloads = cluster.at(ip);
+        let yes = workloads.iter().any(|e| endpoint(e))
+            || cluster.hosts_at(ip).iter().any(|h| host(h))
+            || cluster.sets_with(ip).any(|s| set(s));
+        match (yes, workloads.len() > 1) {
+            (false, _) => Tri::False,
+            (true, false) => Tri::True,
+            (true, true) => Tri::Unknown,
+        }
     }
 
     fn source_of(&self, cluster: &Cluster, service: &ServiceRef) -> Tri {

@@ -1,0 +1,18 @@
+//! The incremental calculation.
+//!
+//! [`Update`] is what an engine that enforces policy on one node is told, a message at a time; the
+//! messages are those of Policy Sync. [`State`] is what it knows after them, and checks their
+//! order: whatever is referred to comes before what refers to it, and outlives it.
+//!
+//! Everything here is pure: no IO, no clocks.
+
+mod set;
+mod state;
+mod update;
+
+pub use set::{Member, SetId, SetKind};
+pub use state::{Disorder, IpSet, State};
+pub use update::{
+    ActivePolicy, ActiveProfile, EndpointTier, LocalEndpoint, LocalHost, RuleSets, Settings,
+    SideSets, Update,
+};

@@ -1,0 +1,1 @@
+//! Policy Sync: the update stream of [`tortie_calc`] to and from sidecars.
