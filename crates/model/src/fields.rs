@@ -143,7 +143,7 @@ fn drop_field(document: &mut Value, path: &Path, error: &serde_json::Error) -> b
 }
 
 /// The candidate a word was probably meant to be: at most two letters away.
-pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     candidates
         .iter()
         .map(|c| (distance(&word.to_lowercase(), &c.to_lowercase()), *c))

@@ -36,6 +36,7 @@ pub use endpoints::{
     NetworkSetSpec, WorkloadEndpoint, WorkloadEndpointPort, WorkloadEndpointSpec,
 };
 pub use error::FieldError;
+pub use fields::nearest;
 pub use kubernetes::{
     Container, ContainerPort, EndpointSlice, EnvVar, Namespace, Node, NodeAddress, NodeStatus, Pod,
     PodIp, PodSpec, PodStatus, Secret, Service, ServiceAccount, ServicePort, ServiceSpec,

@@ -13,8 +13,8 @@ use tortie_model::{
 use crate::cluster::{Backend, Cluster, Holders, Invalid};
 use crate::convert::{self, BUILT_IN_TIERS};
 use crate::{
-    Account, Endpoint, EndpointId, HostEndpoint, HostSettings, Labels, NetworkSet, Order, Policy,
-    PolicyId, Profile, ServiceRef, Tier, Trust, kubernetes, labels, name, services,
+    Account, Compat, Endpoint, EndpointId, HostEndpoint, HostSettings, Labels, NetworkSet, Order,
+    Policy, PolicyId, Profile, ServiceRef, Tier, Trust, kubernetes, labels, name, services,
 };
 
 /// A thing, and the position of the resource it came from.
@@ -272,6 +272,7 @@ impl Builder {
             nodes,
             settings,
             trust: self.trust.map(|(_, trust)| trust).unwrap_or_default(),
+            compat: Compat::STRICT,
         })
     }
 

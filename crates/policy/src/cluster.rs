@@ -9,8 +9,8 @@ use tortie_model::{FieldError, Resource};
 
 use crate::build::Builder;
 use crate::{
-    Account, DefaultAction, Direction, Endpoint, EndpointId, HostEndpoint, HostSettings, Interface,
-    Labels, NetworkSet, Order, Policy, PolicyId, Profile, Protocol, ServiceRef, Stage,
+    Account, Compat, DefaultAction, Direction, Endpoint, EndpointId, HostEndpoint, HostSettings,
+    Interface, Labels, NetworkSet, Order, Policy, PolicyId, Profile, Protocol, ServiceRef, Stage,
     StagedAction, Tier, Trust,
 };
 
@@ -31,6 +31,7 @@ pub struct Cluster {
     /// Settings of all hosts (no name) and of single ones.
     pub(crate) settings: BTreeMap<Option<SmolStr>, HostSettings>,
     pub(crate) trust: Trust,
+    pub(crate) compat: Compat,
 }
 
 /// Who uses an address.
@@ -232,6 +233,16 @@ impl Cluster {
     pub fn settings(&self, node: &SmolStr) -> HostSettings {
         let own = self.settings.get(&Some(node.clone()));
         own.or_else(|| self.settings.get(&None)).cloned().unwrap_or_default()
+    }
+
+    /// The settings of hosts that have none of their own.
+    pub(crate) fn common_settings(&self) -> HostSettings {
+        self.settings.get(&None).cloned().unwrap_or_default()
+    }
+
+    /// The points in which Calico's behaviour is chosen over the strict one.
+    pub fn compat(&self) -> Compat {
+        self.compat
     }
 
     /// The trust domains the cluster's configuration names.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use smol_str::SmolStr;
 
-use crate::{Account, EndpointId, Labels, Protocol};
+use crate::{Account, EndpointId, Labels, Protocol, Tunnel};
 
 /// A workload as policy sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,14 @@ pub struct HostSettings {
     pub failsafe_inbound: Vec<Failsafe>,
     /// Ports of others that stay open to the host whatever policy says.
     pub failsafe_outbound: Vec<Failsafe>,
+    /// Whether workloads may send VXLAN packets.
+    pub vxlan_from_workloads: bool,
+    /// Whether workloads may send IP in IP.
+    pub ip_in_ip_from_workloads: bool,
+    /// The UDP port of VXLAN.
+    pub vxlan_port: u16,
+    /// Tunnels the host is known to use to others.
+    pub tunnels: Vec<Tunnel>,
 }
 
 /// What becomes of traffic from a pod to its own host.
@@ -133,6 +141,14 @@ impl Default for HostSettings {
         let mut failsafe_outbound = tcp(&[179, 2379, 2380, 5473, 6443, 6666, 6667]);
         failsafe_outbound.push(Failsafe::new(Protocol::UDP, 53));
         failsafe_outbound.push(Failsafe::new(Protocol::UDP, 67));
-        HostSettings { endpoint_to_host: EndpointToHost::Drop, failsafe_inbound, failsafe_outbound }
+        HostSettings {
+            endpoint_to_host: EndpointToHost::Drop,
+            failsafe_inbound,
+            failsafe_outbound,
+            vxlan_from_workloads: false,
+            ip_in_ip_from_workloads: false,
+            vxlan_port: 4789,
+            tunnels: Vec::new(),
+        }
     }
 }

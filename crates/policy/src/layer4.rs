@@ -23,6 +23,8 @@ impl Protocol {
     pub const ICMP: Protocol = Protocol(1);
     /// ICMPv6.
     pub const ICMPV6: Protocol = Protocol(58);
+    /// IP in IP, a kind of tunnel.
+    pub const IP_IN_IP: Protocol = Protocol(4);
     /// SCTP.
     pub const SCTP: Protocol = Protocol(132);
 

@@ -7,9 +7,11 @@
 //!
 //! Everything here is pure: no IO, no clocks, no caches.
 
+mod before;
 mod build;
 mod case;
 mod cluster;
+mod compat;
 mod convert;
 mod endpoint;
 mod evaluate;
@@ -29,8 +31,10 @@ mod services;
 mod spiffe;
 mod tri;
 
+pub use before::{BeforePolicy, NEIGHBOUR_TYPES, Tunnel};
 pub use case::{Case, Outcome, request_line};
 pub use cluster::{Applicable, Backend, Cluster, End, Invalid, Plane, TierPolicies};
+pub use compat::{Compat, CompatPlace, CompatPoint, UnknownPoint};
 pub use endpoint::{
     Endpoint, EndpointToHost, Failsafe, HostEndpoint, HostSettings, Interface, NamedPort,
     NetworkSet,
