@@ -10,7 +10,7 @@ use smol_str::{SmolStr, format_smolstr};
 use tortie_model::{FieldError, Namespace, ObjectMeta, Pod, Workload};
 
 use crate::labels::{self, METADATA_NAME, NAME, NAMESPACE, ORCHESTRATOR, SERVICE_ACCOUNT};
-use crate::name::is_dns_subdomain;
+use crate::name::{self, is_dns_subdomain};
 use crate::{Account, Action, Endpoint, EndpointId, Labels, NamedPort, Profile, Protocol, Rule};
 
 /// Most pods one workload may stand for.
@@ -52,7 +52,9 @@ pub(crate) fn check_pod(pod: &Pod, errors: &mut Vec<FieldError>) {
 /// Everything wrong with the pod a workload stands for.
 pub(crate) fn check_template(workload: &Workload, errors: &mut Vec<FieldError>) {
     let mut found = Vec::new();
-    check_pod(&replica(workload, 0), &mut found);
+    let pod = replica(workload, 0);
+    check_pod(&pod, &mut found);
+    name::check_texts(&pod.metadata, &mut found);
     errors.extend(found.into_iter().map(|mut error| {
         error.field = format!("spec.template.{}", error.field);
         error

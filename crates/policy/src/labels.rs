@@ -39,7 +39,8 @@ pub(crate) fn from_wire<'a>(
     for (key, value) in labels {
         if let Some(prefix) = RESERVED.iter().find(|prefix| key.starts_with(*prefix)) {
             let reason = format!("label `{key}`: the prefix `{prefix}` is reserved");
-            errors.push(FieldError::new("metadata.labels", reason));
+            let hint = "give the label another name: labels of that prefix are generated";
+            errors.push(FieldError::new("metadata.labels", reason).hint(hint));
         }
         result.insert(key.to_smolstr(), value.to_smolstr());
     }

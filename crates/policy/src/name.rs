@@ -5,6 +5,18 @@ use std::fmt;
 use smol_str::SmolStr;
 use tortie_model::{FieldError, ObjectMeta};
 
+/// Labels or annotations as written.
+type TextMap = std::collections::BTreeMap<String, String>;
+
+/// Most bytes that the keys and values of an object's annotations have together.
+const MAX_ANNOTATIONS: usize = 256 << 10;
+
+/// What one DNS label is made of.
+pub(crate) const LABEL_HINT: &str = "use lower-case letters, digits and `-`";
+
+const KEY_HINT: &str =
+    "a key is up to 63 letters, digits, `-`, `_` and `.`, after an optional DNS name and `/`";
+
 /// Labels of an endpoint, a namespace or a service account.
 pub type Labels = std::collections::BTreeMap<SmolStr, SmolStr>;
 
@@ -163,24 +175,85 @@ pub(crate) fn is_dns_subdomain(text: &str) -> bool {
 pub(crate) fn check_namespace(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) {
     let namespace = metadata.namespace.as_deref().unwrap_or("default");
     if !is_dns_label(namespace) {
-        errors.push(FieldError::new("metadata.namespace", not_a_label(namespace)));
+        let error = FieldError::new("metadata.namespace", not_a_label(namespace));
+        errors.push(error.hint(LABEL_HINT));
     }
 }
 
 /// Refuses a name of a namespace that no API server would have.
 pub(crate) fn check_namespace_name(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) {
     if !is_dns_label(&metadata.name) {
-        errors.push(FieldError::new("metadata.name", not_a_label(&metadata.name)));
+        let error = FieldError::new("metadata.name", not_a_label(&metadata.name));
+        errors.push(error.hint(LABEL_HINT));
     }
+    check_texts(metadata, errors);
+}
+
+/// A key of a label or annotation as Kubernetes has them: a name of up to 63 bytes, which may stand
+/// behind a DNS name and a slash.
+fn is_key(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((prefix, name)) => is_dns_subdomain(prefix) && !name.is_empty() && is_value(name),
+        None => !text.is_empty() && is_value(text),
+    }
+}
+
+/// A value of a label as Kubernetes has them: empty, or up to 63 letters, digits, `-`, `_` and `.`,
+/// with a letter or digit at either end.
+fn is_value(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    text.len() <= 63
+        && text.bytes().all(inner)
+        && ends.iter().flatten().all(u8::is_ascii_alphanumeric)
+}
+
+/// Why a text is no key of a label.
+pub(crate) fn bad_key(key: &str) -> Option<FieldError> {
+    let error = || FieldError::new("", format!("`{key}` is not the key of a label")).hint(KEY_HINT);
+    (!is_key(key)).then(error)
+}
+
+/// Why a text is no value of a label.
+pub(crate) fn bad_value(key: &str, value: &str) -> Option<FieldError> {
+    let reason = || format!("`{value}` of label `{key}` is not the value of a label");
+    let hint = "a value is up to 63 letters, digits, `-`, `_` and `.`, or empty";
+    (!is_value(value)).then(|| FieldError::new("", reason()).hint(hint))
+}
+
+/// Refuses labels that no API server would have.
+pub(crate) fn check_labels(field: &str, labels: &TextMap, errors: &mut Vec<FieldError>) {
+    let found = labels.iter().flat_map(|(key, value)| [bad_key(key), bad_value(key, value)]);
+    errors.extend(found.flatten().map(|error| FieldError { field: field.into(), ..error }));
+}
+
+/// Refuses annotations that no API server would have.
+pub(crate) fn check_annotations(field: &str, annotations: &TextMap, errors: &mut Vec<FieldError>) {
+    for key in annotations.keys().filter(|key| !is_key(&key.to_lowercase())) {
+        let reason = format!("`{key}` is not the key of an annotation");
+        errors.push(FieldError::new(field, reason).hint(KEY_HINT));
+    }
+    let size: usize = annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if size > MAX_ANNOTATIONS {
+        let reason = format!("annotations of {size} bytes in all, more than {MAX_ANNOTATIONS}");
+        errors.push(FieldError::new(field, reason).hint("keep large texts in a ConfigMap"));
+    }
+}
+
+/// Refuses labels and annotations of an object that no API server would have.
+pub(crate) fn check_texts(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) {
+    check_labels("metadata.labels", &metadata.labels, errors);
+    check_annotations("metadata.annotations", &metadata.annotations, errors);
 }
 
 pub(crate) fn not_a_label(text: &str) -> String {
     format!("`{text}` is not one DNS label of at most 63 bytes")
 }
 
-/// Refuses a name, and a namespace, that no API server would have.
+/// Refuses a name, a namespace, labels and annotations that no API server would have.
 pub(crate) fn check_names(metadata: &ObjectMeta, errors: &mut Vec<FieldError>) {
     check_namespace(metadata, errors);
+    check_texts(metadata, errors);
     if !is_dns_subdomain(&metadata.name) {
         let reason = format!("`{}` is not a DNS name of at most 253 bytes", metadata.name);
         let hint = "use lower-case letters, digits, `-` and `.`";

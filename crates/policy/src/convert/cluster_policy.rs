@@ -17,6 +17,8 @@ use crate::{
 
 /// Most rules of a direction, peers of a rule and protocols of a rule.
 const MAX_ENTRIES: usize = 25;
+/// Longest name of a rule, in characters.
+const MAX_NAME: usize = 100;
 
 impl TryFrom<&model::ClusterNetworkPolicy> for Policy {
     type Error = Vec<FieldError>;
@@ -25,17 +27,11 @@ impl TryFrom<&model::ClusterNetworkPolicy> for Policy {
         let mut report = Report::default();
         let spec = &policy.spec;
         name::check_names(&policy.metadata, &mut report.0);
-        let tier = match spec.tier.as_str() {
-            "Admin" => "kube-admin",
-            "Baseline" => "kube-baseline",
-            other => {
-                report.add("spec.tier", format!("`{other}` is neither `Admin` nor `Baseline`"));
-                "kube-admin"
-            }
-        };
+        const TIERS: [(&str, &str); 2] = [("Admin", "kube-admin"), ("Baseline", "kube-baseline")];
+        let tier = report.word("spec.tier", &spec.tier, &TIERS).unwrap_or_default();
         if !(0..=1000).contains(&spec.priority) {
             let reason = format!("`{}` is not a number from 0 to 1000", spec.priority);
-            report.add("spec.priority", reason);
+            report.hint("spec.priority", reason, "lower numbers are asked first");
         }
         let subject = subject(spec.subject.as_ref(), &mut report);
         let ingress = ingress(spec.ingress.as_deref().unwrap_or_default(), &mut report);
@@ -70,7 +66,8 @@ fn subject(wire: Option<&model::ClusterSubject>, report: &mut Report) -> Selecto
             by_pod(&format!("{FIELD}.pods"), pods, report)
         }
         _ => {
-            report.add(FIELD, "must have exactly one of `namespaces` and `pods`");
+            let hint = "`namespaces: {}` is every pod";
+            report.hint(FIELD, "must have exactly one of `namespaces` and `pods`", hint);
             return Selector::all();
         }
     };
@@ -81,7 +78,7 @@ fn ingress(wire: &[model::ClusterIngressRule], report: &mut Report) -> Vec<Rule>
     report.too_many("spec.ingress", wire.len(), MAX_ENTRIES);
     let mut rules = Vec::new();
     for (index, rule) in wire.iter().enumerate() {
-        let reader = Reader {
+        let mut reader = Reader {
             index,
             field: format!("spec.ingress[{index}]"),
             list: "from",
@@ -89,6 +86,7 @@ fn ingress(wire: &[model::ClusterIngressRule], report: &mut Report) -> Vec<Rule>
             report,
         };
         let peers = rule.from.as_deref().unwrap_or_default();
+        reader.name(rule.name.as_deref());
         reader.rules(&rule.action, peers, rule.protocols.as_deref(), &mut rules);
     }
     rules
@@ -98,7 +96,7 @@ fn egress(wire: &[model::ClusterEgressRule], report: &mut Report) -> Vec<Rule> {
     report.too_many("spec.egress", wire.len(), MAX_ENTRIES);
     let mut rules = Vec::new();
     for (index, rule) in wire.iter().enumerate() {
-        let reader = Reader {
+        let mut reader = Reader {
             index,
             field: format!("spec.egress[{index}]"),
             list: "to",
@@ -106,6 +104,7 @@ fn egress(wire: &[model::ClusterEgressRule], report: &mut Report) -> Vec<Rule> {
             report,
         };
         let peers = rule.to.as_deref().unwrap_or_default();
+        reader.name(rule.name.as_deref());
         reader.rules(&rule.action, peers, rule.protocols.as_deref(), &mut rules);
     }
     rules
@@ -131,6 +130,15 @@ enum Peer {
 }
 
 impl Reader<'_> {
+    /// A rule's name, which is for people only.
+    fn name(&mut self, name: Option<&str>) {
+        let length = name.map_or(0, |name| name.chars().count());
+        if length > MAX_NAME {
+            let reason = format!("has {length} characters, more than {MAX_NAME}");
+            self.report.hint(format!("{}.name", self.field), reason, "write a shorter name");
+        }
+    }
+
     fn rules(
         mut self,
         action: &str,
@@ -142,7 +150,8 @@ impl Reader<'_> {
         let field = format!("{}.{}", self.field, self.list);
         self.report.too_many(&field, peers.len(), MAX_ENTRIES);
         if peers.is_empty() {
-            self.report.add(&field, "is required");
+            let hint = "`namespaces: {}` is every pod; in egress, `networks` are addresses";
+            self.report.hint(&field, "is required", hint);
         }
         let protocols = self.protocols(protocols.unwrap_or_default());
         for (index, peer) in peers.iter().enumerate() {
@@ -161,16 +170,10 @@ impl Reader<'_> {
     }
 
     fn action(&mut self, text: &str) -> Action {
-        match text {
-            "Accept" => Action::Allow,
-            "Deny" => Action::Deny,
-            "Pass" => Action::Pass,
-            other => {
-                let reason = format!("`{other}` is none of `Accept`, `Deny` and `Pass`");
-                self.report.add(format!("{}.action", self.field), reason);
-                Action::Deny
-            }
-        }
+        const WORDS: [(&str, Action); 3] =
+            [("Accept", Action::Allow), ("Deny", Action::Deny), ("Pass", Action::Pass)];
+        let field = format!("{}.action", self.field);
+        self.report.word(&field, text, &WORDS).unwrap_or(Action::Deny)
     }
 
     fn rule(&self, action: Action, peer: &EntityMatch, protocol: &Layer4) -> Rule {
@@ -197,11 +200,16 @@ impl Reader<'_> {
             wire.domain_names.is_some(),
         ];
         if given.iter().filter(|g| **g).count() != 1 {
-            self.report.add(field, "must have exactly one kind of peer");
+            self.report.hint(
+                field,
+                "must have exactly one kind of peer",
+                "write one peer for each",
+            );
             return Peer::Invalid;
         }
         if self.side == Side::Source && wire.namespaces.is_none() && wire.pods.is_none() {
-            self.report.add(field, "ingress peers are `namespaces` or `pods`");
+            let hint = "use a GlobalNetworkPolicy for other senders";
+            self.report.hint(field, "ingress peers are `namespaces` or `pods`", hint);
             return Peer::Invalid;
         }
         let peers = match (&wire.namespaces, &wire.pods, &wire.networks) {
@@ -221,10 +229,11 @@ impl Reader<'_> {
         for (index, text) in wire.iter().enumerate() {
             let field = format!("{field}[{index}]");
             let net = super::net::cidr(text).ok_or_else(|| format!("`{text}` is not a CIDR"));
-            nets.extend(self.report.keep(&field, net).map(super::net::canonical));
+            let net = self.report.keep_or(&field, net, super::net::NET_HINT);
+            nets.extend(net.map(super::net::canonical));
         }
         if wire.is_empty() {
-            self.report.add(field, "must have at least one CIDR");
+            self.report.hint(field, "must have at least one CIDR", super::net::NET_HINT);
         }
         // A rule is of one family.
         let (v4, v6): (Vec<_>, Vec<_>) = nets.into_iter().partition(|n| n.addr().is_ipv4());
@@ -269,12 +278,14 @@ impl Reader<'_> {
                     .ok()
                     .filter(|port| matches!(port, PortMatch::Named(_)))
                     .ok_or_else(|| format!("`{name}` is not the name of a port"));
-                let port = self.report.keep(&format!("{field}.destinationNamedPort"), port)?;
+                let hint = "write the name of a container's port";
+                let field = format!("{field}.destinationNamedPort");
+                let port = self.report.keep_or(&field, port, hint)?;
                 Some(Layer4 { destination: vec![port], ..Layer4::default() })
             }
             _ => {
                 let reason = "must have exactly one of tcp, udp, sctp and destinationNamedPort";
-                self.report.add(field, reason);
+                self.report.hint(field, reason, "write one entry for each");
                 None
             }
         }
@@ -292,7 +303,7 @@ impl Reader<'_> {
         };
         if range.is_none() {
             let reason = "must be one number or one ascending range of ports 1 to 65535";
-            self.report.add(field, reason);
+            self.report.hint(field, reason, "write `number: 80` or `range: {start: 80, end: 90}`");
         }
         range.map(|(first, last)| PortMatch::Range(first, last)).into_iter().collect()
     }

@@ -6,7 +6,8 @@ use smol_str::SmolStr;
 use tortie_model::{self as model, FieldError, IntOrString, ObjectMeta};
 use tortie_selector::Selector;
 
-use super::policy::staged_action;
+use super::net::NET_HINT;
+use super::policy::{DIRECTIONS, staged_action};
 use super::{Report, in_namespaces, label_selector};
 use crate::labels::{NAMESPACE, ORCHESTRATOR};
 use crate::{
@@ -44,7 +45,8 @@ fn convert(
     name::check_names(metadata, &mut report.0);
     let staged = staged_action(kind, spec.staged_action.as_deref(), &mut report);
     if staged == Some(StagedAction::Delete) && !is_bare(spec) {
-        report.add("spec", "a staged deletion has no fields besides `stagedAction`");
+        let hint = "remove the other fields, or stage `Set`";
+        report.hint("spec", "a staged deletion has no fields besides `stagedAction`", hint);
     }
     let (governs_ingress, governs_egress) = types(kind, spec, &mut report);
     let mut subject = vec![pods(&mut report)];
@@ -98,10 +100,7 @@ fn types(
         return (true, egress);
     }
     for (index, text) in types.iter().enumerate() {
-        if !["Ingress", "Egress"].contains(&text.as_str()) {
-            let reason = format!("`{text}` is neither `Ingress` nor `Egress`");
-            report.add(format!("spec.policyTypes[{index}]"), reason);
-        }
+        report.word(&format!("spec.policyTypes[{index}]"), text, &DIRECTIONS);
     }
     let has = |name: &str| types.iter().any(|t| t == name);
     (has("Ingress"), has("Egress"))
@@ -168,14 +167,15 @@ impl Reader<'_> {
         match &wire.ip_block {
             Some(_) if by_label => {
                 let reason = "cannot be combined with podSelector or namespaceSelector";
-                self.report.add(format!("{field}.ipBlock"), reason);
+                self.report.hint(format!("{field}.ipBlock"), reason, "write one peer for each");
                 None
             }
             Some(block) => self.ip_block(&format!("{field}.ipBlock"), block),
             None if by_label => Some(self.labels(field, wire)),
             None => {
                 let reason = "must have podSelector, namespaceSelector or ipBlock";
-                self.report.add(field, reason);
+                let hint = "`podSelector: {}` is every pod of the namespace";
+                self.report.hint(field, reason, hint);
                 None
             }
         }
@@ -220,7 +220,8 @@ impl Reader<'_> {
             let field = format!("{field}.except[{index}]");
             let Some(hole) = self.net(&field, text) else { continue };
             if !block.contains(&hole) || block == hole {
-                self.report.add(field, format!("`{text}` is not a part of `{}`", wire.cidr));
+                let reason = format!("`{text}` is not a part of `{}`", wire.cidr);
+                self.report.hint(field, reason, "remove it: it excludes nothing, or everything");
             }
             not_nets.push(hole);
         }
@@ -229,7 +230,8 @@ impl Reader<'_> {
 
     fn net(&mut self, field: &str, text: &str) -> Option<IpNet> {
         let net = super::net::cidr(text).map(super::net::canonical);
-        self.report.keep(field, net.ok_or_else(|| format!("`{text}` is not a CIDR")))
+        let net = net.ok_or_else(|| format!("`{text}` is not a CIDR"));
+        self.report.keep_or(field, net, NET_HINT)
     }
 
     /// Ports by protocol; one entry without criteria if all are meant.
@@ -265,25 +267,31 @@ impl Reader<'_> {
         let text = wire.protocol.as_deref().unwrap_or("TCP");
         let protocol = Protocol::parse(text).filter(|p| p.has_ports());
         let reason = format!("`{text}` is none of `TCP`, `UDP` and `SCTP`");
-        let protocol = self.report.keep(&format!("{field}.protocol"), protocol.ok_or(reason))?;
+        let hint = "other protocols need a policy of Calico";
+        let protocol =
+            self.report.keep_or(&format!("{field}.protocol"), protocol.ok_or(reason), hint)?;
         let Some(port) = &wire.port else {
             if wire.end_port.is_some() {
-                self.report.add(format!("{field}.endPort"), "needs a port to start at");
+                let hint = "add `port`";
+                self.report.hint(format!("{field}.endPort"), "needs a port to start at", hint);
             }
             return Some((protocol, None));
         };
-        let port = self.report.keep(&format!("{field}.port"), number_or_name(port))?;
+        let hint = "write a number, or the name of a container's port";
+        let port = self.report.keep_or(&format!("{field}.port"), number_or_name(port), hint)?;
         match (port, wire.end_port) {
             (port, None) => Some((protocol, Some(port))),
             (PortMatch::Named(name), Some(_)) => {
                 let reason = format!("port `{name}` is a name, which cannot start a range");
-                self.report.add(format!("{field}.endPort"), reason);
+                self.report.hint(format!("{field}.endPort"), reason, "write `port` as a number");
                 None
             }
-            (PortMatch::Range(first, _), Some(last)) => {
-                let last = u16::try_from(last).ok().filter(|last| *last >= first);
-                let reason = format!("is not a port from {first} to 65535");
-                let last = self.report.keep(&format!("{field}.endPort"), last.ok_or(reason))?;
+            (PortMatch::Range(first, _), Some(given)) => {
+                let last = u16::try_from(given).ok().filter(|last| *last >= first);
+                let reason = format!("`{given}` is not a port from {first} to 65535");
+                let hint = "a range ends where it starts, or later";
+                let field = format!("{field}.endPort");
+                let last = self.report.keep_or(&field, last.ok_or(reason), hint)?;
                 Some((protocol, Some(PortMatch::Range(first, last))))
             }
         }

@@ -14,12 +14,12 @@ mod sets;
 pub(crate) use policy::BUILT_IN_TIERS;
 pub(crate) use sets::{felix, host_endpoint, network_set, workload_endpoint};
 
-use tortie_model::FieldError;
+use tortie_model::{self as model, FieldError};
 use tortie_selector::{Node, Selector};
 
 use crate::labels::{NAMESPACE, SERVICE_ACCOUNT, namespace_label, service_account_label};
 
-/// Longest selector, path or other text the API accepts, in bytes.
+/// Longest selector, path or other text the API accepts, in characters.
 const MAX_TEXT: usize = 1024;
 
 /// Collects the errors of one resource.
@@ -35,15 +35,46 @@ impl Report {
         self.0.push(FieldError::new(field, reason).hint(hint));
     }
 
+    /// Errors found elsewhere, at a field.
+    pub(super) fn at(&mut self, field: &str, found: impl IntoIterator<Item = Option<FieldError>>) {
+        let found = found.into_iter().flatten();
+        self.0.extend(found.map(|error| FieldError { field: field.to_owned(), ..error }));
+    }
+
     /// The value, or nothing and an entry in the report.
     pub(super) fn keep<T, E: ToString>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|e| self.add(field, e.to_string())).ok()
     }
 
+    /// The value, or nothing and an entry in the report with a hint.
+    pub(super) fn keep_or<T, E: ToString>(
+        &mut self,
+        field: &str,
+        result: Result<T, E>,
+        hint: &str,
+    ) -> Option<T> {
+        result.map_err(|e| self.hint(field, e.to_string(), hint)).ok()
+    }
+
     pub(super) fn too_many(&mut self, field: &str, count: usize, most: usize) {
         if count > most {
-            self.add(field, format!("has {count} entries, more than {most}"));
+            let reason = format!("has {count} entries, more than {most}");
+            self.hint(field, reason, "divide them between several");
         }
+    }
+
+    /// What a word of a fixed list stands for; else nothing, and the list in the report.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        field: &str,
+        text: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            self.0.push(unknown_word(field, text, words.iter().map(|(word, _)| *word)));
+        }
+        found
     }
 
     pub(super) fn finish<T>(self, value: T) -> Result<T, Vec<FieldError>> {
@@ -51,10 +82,28 @@ impl Report {
     }
 }
 
+/// The error for a word that is not in a list of some.
+fn unknown_word<'a>(field: &str, text: &str, words: impl Iterator<Item = &'a str>) -> FieldError {
+    let words: Vec<&str> = words.collect();
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    let reason = match quoted.as_slice() {
+        _ if text.is_empty() => "is required".to_owned(),
+        [one] => format!("`{text}` is not {one}"),
+        [one, other] => format!("`{text}` is neither {one} nor {other}"),
+        [first @ .., last] => format!("`{text}` is none of {} and {last}", first.join(", ")),
+        [] => format!("`{text}` is not known"),
+    };
+    FieldError::new(field, reason).hint(match model::nearest(text, &words) {
+        Some(word) if !text.is_empty() => format!("did you mean `{word}`?"),
+        _ => format!("write {}", quoted.join(" or ")),
+    })
+}
+
 pub(super) fn selector(field: &str, text: Option<&str>, report: &mut Report) -> Option<Selector> {
     let text = text?;
-    if text.len() > MAX_TEXT {
-        report.add(field, format!("is longer than {MAX_TEXT} bytes"));
+    if is_long(text) {
+        let reason = format!("is longer than {MAX_TEXT} characters");
+        report.hint(field, reason, "give what it selects a label of its own");
         return None;
     }
     match Selector::parse(text) {
@@ -100,6 +149,11 @@ pub(super) fn with_accounts(
         s.rewrite(|leaf| matches!(leaf, Node::All).then(|| Node::Has(SERVICE_ACCOUNT.into())))
     });
     report.keep(field, prefixed)
+}
+
+/// Whether a text is longer than the API accepts. Bytes are counted first, which is quick.
+fn is_long(text: &str) -> bool {
+    text.len() > MAX_TEXT && text.chars().count() > MAX_TEXT
 }
 
 /// Whether a selector was left empty, which means "no criterion" where `all()` would be one.

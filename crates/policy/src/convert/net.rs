@@ -5,13 +5,16 @@ use tortie_model::FieldError;
 
 use crate::layer4::number;
 
+/// What a net looks like.
+pub(super) const NET_HINT: &str = "write an address and a prefix length, such as `10.0.0.0/8`";
+
 /// A net of a rule: nothing beyond its prefix, and of the family it is written in.
 pub(super) fn of_rule(text: &str, negated: bool) -> Result<IpNet, FieldError> {
     let error = |reason: String| FieldError::new("", reason);
     let net: IpNet = cidr(text).ok_or_else(|| match text.parse::<std::net::IpAddr>() {
         Ok(address) => error(format!("`{text}` is an address, not a CIDR"))
             .hint(format!("write `{}`", IpNet::from(address))),
-        Err(_) => error(format!("`{text}` is not a CIDR such as `10.0.0.0/8`")),
+        Err(_) => error(format!("`{text}` is not a CIDR")).hint(NET_HINT),
     })?;
     if net != net.trunc() {
         let hint = format!("write `{}`", net.trunc());
@@ -23,7 +26,8 @@ pub(super) fn of_rule(text: &str, negated: bool) -> Result<IpNet, FieldError> {
         return Err(error(format!("`{text}` is an IPv4 net in IPv6 form")).hint(hint));
     }
     if negated && net.prefix_len() == 0 {
-        return Err(error(format!("`{text}` leaves no address")));
+        let hint = "remove the rule, or name the addresses that are meant";
+        return Err(error(format!("`{text}` leaves no address")).hint(hint));
     }
     Ok(net)
 }

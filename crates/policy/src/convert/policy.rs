@@ -8,13 +8,18 @@ use super::rule::RuleReader;
 use super::{Report, combine, in_namespaces, is_blank, selector, with_accounts};
 use crate::kubernetes;
 use crate::labels::{self, NAMESPACE};
-use crate::name::{self, is_dns_label, is_dns_subdomain, not_a_label};
+use crate::name::{self, LABEL_HINT, is_dns_label, is_dns_subdomain, not_a_label};
 use crate::{
-    DefaultAction, Order, Policy, PolicyId, PolicyKind, Profile, Rule, Stage, StagedAction, Tier,
+    DefaultAction, Direction, Order, Policy, PolicyId, PolicyKind, Profile, Rule, Stage,
+    StagedAction, Tier,
 };
 
 /// Most rules of one direction.
 const MAX_RULES: usize = 1024;
+
+/// The directions as types of a policy.
+pub(super) const DIRECTIONS: [(&str, Direction); 2] =
+    [("Ingress", Direction::Ingress), ("Egress", Direction::Egress)];
 
 /// Tiers that exist without being defined, with their fixed order and default action.
 pub(crate) const BUILT_IN_TIERS: [(&str, f64, DefaultAction); 3] = [
@@ -30,8 +35,9 @@ impl TryFrom<&model::Tier> for Tier {
         let mut report = Report::default();
         let name = &tier.metadata.name;
         if !is_dns_label(name) {
-            report.add("metadata.name", not_a_label(name));
+            report.hint("metadata.name", not_a_label(name), LABEL_HINT);
         }
+        name::check_texts(&tier.metadata, &mut report.0);
         let order = tier.spec.order.unwrap_or(1_000_000.0);
         let default_action = default_action(tier.spec.default_action.as_deref(), &mut report);
         if let Some((_, fixed, action)) = BUILT_IN_TIERS.iter().find(|(n, ..)| n == name)
@@ -39,7 +45,7 @@ impl TryFrom<&model::Tier> for Tier {
         {
             let reason =
                 format!("tier `{name}` is built in: order {fixed} and {action:?} are fixed");
-            report.add("spec", reason);
+            report.hint("spec", reason, "leave the tier out, or use one of your own");
         }
         let order = report.keep("spec.order", Order::new(Some(order))).unwrap_or(Order::LAST);
         report.finish(Tier { name: name.into(), order, default_action, defined: true })
@@ -47,14 +53,10 @@ impl TryFrom<&model::Tier> for Tier {
 }
 
 fn default_action(text: Option<&str>, report: &mut Report) -> DefaultAction {
-    match text {
-        None | Some("Deny") => DefaultAction::Deny,
-        Some("Pass") => DefaultAction::Pass,
-        Some(other) => {
-            report.add("spec.defaultAction", format!("`{other}` is neither `Deny` nor `Pass`"));
-            DefaultAction::Deny
-        }
-    }
+    const WORDS: [(&str, DefaultAction); 2] =
+        [("Deny", DefaultAction::Deny), ("Pass", DefaultAction::Pass)];
+    let text = text.unwrap_or("Deny");
+    report.word("spec.defaultAction", text, &WORDS).unwrap_or(DefaultAction::Deny)
 }
 
 /// Conversion of the kinds that share [`model::PolicySpec`].
@@ -84,6 +86,7 @@ fn convert(
 ) -> Result<Policy, Vec<FieldError>> {
     let mut report = Report::default();
     policy_name(kind, &metadata.name, &mut report);
+    name::check_texts(metadata, &mut report.0);
     let namespace = match kind.enforced() {
         PolicyKind::NetworkPolicy => {
             name::check_namespace(metadata, &mut report.0);
@@ -93,7 +96,7 @@ fn convert(
     };
     let tier = spec.tier.as_deref().filter(|t| !t.is_empty()).unwrap_or("default");
     if !is_dns_label(tier) {
-        report.add("spec.tier", not_a_label(tier));
+        report.hint("spec.tier", not_a_label(tier), LABEL_HINT);
     }
     if namespace.is_some() {
         global_only(spec, &mut report);
@@ -164,6 +167,7 @@ impl TryFrom<&model::Profile> for Profile {
             );
         }
         name::check_names(&profile.metadata, &mut report.0);
+        name::check_labels("spec.labelsToApply", &spec.labels_to_apply, &mut report.0);
         let mut reserved = Vec::new();
         let labels = labels::from_wire(&spec.labels_to_apply, &mut reserved);
         report.0.extend(reserved.into_iter().map(|mut error: FieldError| {
@@ -199,21 +203,19 @@ pub(super) fn staged_action(
     const FIELD: &str = "spec.stagedAction";
     if !kind.is_staged() {
         if text.is_some() {
-            report.add(FIELD, "only a staged policy has this field");
+            let hint = "remove it, or use the staged kind";
+            report.hint(FIELD, "only a staged policy has this field", hint);
         }
         return None;
     }
-    Some(match text {
-        None | Some("" | "Set") => StagedAction::Set,
-        Some("Delete") => StagedAction::Delete,
-        Some("Learn") => StagedAction::Learn,
-        Some("Ignore") => StagedAction::Ignore,
-        Some(other) => {
-            let reason = format!("`{other}` is none of `Set`, `Delete`, `Learn` and `Ignore`");
-            report.add(FIELD, reason);
-            StagedAction::Ignore
-        }
-    })
+    const WORDS: [(&str, StagedAction); 4] = [
+        ("Set", StagedAction::Set),
+        ("Delete", StagedAction::Delete),
+        ("Learn", StagedAction::Learn),
+        ("Ignore", StagedAction::Ignore),
+    ];
+    let text = text.filter(|text| !text.is_empty()).unwrap_or("Set");
+    Some(report.word(FIELD, text, &WORDS).unwrap_or(StagedAction::Ignore))
 }
 
 /// A staged deletion says nothing but which policy it is about.
@@ -254,7 +256,8 @@ fn global_only(spec: &model::PolicySpec, report: &mut Report) {
         ("spec.applyOnForward", spec.apply_on_forward),
     ] {
         if value.is_some() {
-            report.add(field, "only a GlobalNetworkPolicy has this field");
+            let hint = "use a GlobalNetworkPolicy";
+            report.hint(field, "only a GlobalNetworkPolicy has this field", hint);
         }
     }
 }
@@ -263,10 +266,9 @@ fn hints(spec: &model::PolicySpec, report: &mut Report) {
     let hints = spec.performance_hints.as_deref().unwrap_or_default();
     for (index, hint) in hints.iter().enumerate() {
         let field = format!("spec.performanceHints[{index}]");
-        if hint != "AssumeNeededOnEveryNode" {
-            report.add(field, format!("`{hint}` is not a known hint"));
-        } else if hints.iter().take(index).any(|earlier| earlier == hint) {
-            report.add(field, format!("`{hint}` is given twice"));
+        let known = report.word(&field, hint, &[("AssumeNeededOnEveryNode", ())]);
+        if known.is_some() && hints.iter().take(index).any(|earlier| earlier == hint) {
+            report.hint(field, format!("`{hint}` is given twice"), "remove one of them");
         }
     }
 }
@@ -276,10 +278,12 @@ fn stage(spec: &model::PolicySpec, governs_egress: bool, report: &mut Report) ->
     let is = |flag: Option<bool>| flag == Some(true);
     let (pre_dnat, untracked) = (is(spec.pre_dnat), is(spec.do_not_track));
     if pre_dnat && untracked {
-        report.add("spec.preDNAT", "cannot be combined with `doNotTrack`");
+        let hint = "write one policy for each";
+        report.hint("spec.preDNAT", "cannot be combined with `doNotTrack`", hint);
     }
     if pre_dnat && (governs_egress || spec.egress.as_ref().is_some_and(|r| !r.is_empty())) {
-        report.add("spec.preDNAT", "there is no egress before destination NAT");
+        let hint = "remove `egress`, and `Egress` from `types`";
+        report.hint("spec.preDNAT", "there is no egress before destination NAT", hint);
     }
     if (pre_dnat || untracked) && !is(spec.apply_on_forward) {
         let field = if pre_dnat { "`preDNAT`" } else { "`doNotTrack`" };
@@ -302,16 +306,13 @@ fn types(spec: &model::PolicySpec, report: &mut Report) -> (bool, bool) {
     let mut governs = (false, false);
     for (index, text) in types.iter().enumerate() {
         let field = format!("spec.types[{index}]");
-        let slot = match text.as_str() {
-            "Ingress" => &mut governs.0,
-            "Egress" => &mut governs.1,
-            other => {
-                report.add(field, format!("`{other}` is neither `Ingress` nor `Egress`"));
-                continue;
-            }
+        let slot = match report.word(&field, text, &DIRECTIONS) {
+            Some(Direction::Ingress) => &mut governs.0,
+            Some(Direction::Egress) => &mut governs.1,
+            None => continue,
         };
         if std::mem::replace(slot, true) {
-            report.add(field, format!("`{text}` is given twice"));
+            report.hint(field, format!("`{text}` is given twice"), "remove one of them");
         }
     }
     match (types.is_empty(), has(&spec.ingress), has(&spec.egress)) {

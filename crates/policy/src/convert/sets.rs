@@ -7,13 +7,17 @@ use smol_str::{SmolStr, format_smolstr};
 use tortie_model::{self as model, FieldError, IntOrString};
 
 use super::Report;
-use super::net::{canonical, cidr};
+use super::net::{NET_HINT, canonical, cidr};
 use crate::labels::{self, NAMESPACE, ORCHESTRATOR, SERVICE_ACCOUNT};
 use crate::name;
 use crate::{
     Account, Endpoint, EndpointId, EndpointToHost, Failsafe, HostEndpoint, HostSettings, Interface,
     Labels, NamedPort, NetworkSet, PortMatch, Protocol,
 };
+
+const ADDRESS_HINT: &str = "write one address, without a prefix length";
+const INTERFACE_HINT: &str = "interfaces are up to 15 letters, digits, `-`, `_` and `.`";
+const PROTOCOL_HINT: &str = "only these have ports";
 
 /// Label and value by which the node controller marks the host endpoints it makes.
 const CREATED_BY: (&str, &str) = ("projectcalico.org/created-by", "calico-kube-controllers");
@@ -34,7 +38,8 @@ pub(crate) fn network_set(
     }
     let mut nets = Vec::new();
     for (index, text) in spec.nets.iter().enumerate() {
-        nets.extend(report.keep(&format!("spec.nets[{index}]"), net_or_address(text)));
+        let net = report.keep_or(&format!("spec.nets[{index}]"), net_or_address(text), NET_HINT);
+        nets.extend(net);
     }
     report.finish(NetworkSet { namespace, name: metadata.name.as_str().into(), labels, nets })
 }
@@ -49,7 +54,7 @@ fn addresses(field: &str, wire: &[String], report: &mut Report) -> Vec<IpAddr> {
     let mut addresses = Vec::new();
     for (index, text) in wire.iter().enumerate() {
         let address = text.parse::<IpAddr>().map_err(|_| format!("`{text}` is not an address"));
-        let address = report.keep(&format!("{field}[{index}]"), address);
+        let address = report.keep_or(&format!("{field}[{index}]"), address, ADDRESS_HINT);
         addresses.extend(address.map(|address| address.to_canonical()));
     }
     addresses
@@ -61,11 +66,12 @@ pub(crate) fn host_endpoint(wire: &model::HostEndpoint) -> Result<HostEndpoint, 
     let spec = &wire.spec;
     name::check_names(&wire.metadata, &mut report.0);
     if spec.node.is_empty() {
-        report.add("spec.node", "is required");
+        report.hint("spec.node", "is required", "write the name of the Node");
     }
     let interface = interface(&spec.interface_name, &mut report);
     if interface == Interface::ByAddress && spec.expected_ips.is_empty() {
-        report.add("spec", "must have `interfaceName` or `expectedIPs`");
+        let hint = "`interfaceName: \"*\"` stands for all interfaces of the node";
+        report.hint("spec", "must have `interfaceName` or `expectedIPs`", hint);
     }
     let labels = host_labels(&wire.metadata, &mut report);
     let addresses = addresses("spec.expectedIPs", &spec.expected_ips, &mut report);
@@ -104,7 +110,7 @@ fn interface(name: &str, report: &mut Report) -> Interface {
         name => {
             if !is_interface(name) {
                 let reason = format!("`{name}` is neither `*` nor an interface of 1 to 15 letters");
-                report.add("spec.interfaceName", reason);
+                report.hint("spec.interfaceName", reason, INTERFACE_HINT);
             }
             Interface::Named(name.into())
         }
@@ -126,7 +132,9 @@ fn named_port(
     let port_name = match PortMatch::from_wire(&IntOrString::Text(name.to_owned())) {
         Ok(PortMatch::Named(name)) => Some(name),
         _ => {
-            report.add(format!("{field}.name"), format!("`{name}` is not a port name"));
+            let hint = "use up to 15 lower-case letters, digits and `-`, one letter at least";
+            let reason = format!("`{name}` is not a port name");
+            report.hint(format!("{field}.name"), reason, hint);
             None
         }
     };
@@ -142,12 +150,12 @@ fn numbered_port(
 ) -> (Option<Protocol>, Option<u16>) {
     let protocol = protocol.and_then(Protocol::from_wire).filter(|p| p.has_ports());
     if protocol.is_none() {
-        report.add(format!("{field}.protocol"), "must be TCP, UDP or SCTP");
+        report.hint(format!("{field}.protocol"), "must be TCP, UDP or SCTP", PROTOCOL_HINT);
     }
     let port = u16::try_from(number).ok().filter(|p| *p > 0);
     if port.is_none() {
         let reason = format!("`{number}` is not a port between 1 and 65535");
-        report.add(format!("{field}.port"), reason);
+        report.hint(format!("{field}.port"), reason, "write the number the workload listens on");
     }
     (protocol, port)
 }
@@ -164,7 +172,8 @@ pub(crate) fn workload_endpoint(
     for (index, text) in spec.ip_networks.iter().enumerate() {
         let net = cidr(text).filter(|net| net.prefix_len() == net.max_prefix_len());
         let reason = format!("`{text}` is not one address as a CIDR (/32 or /128)");
-        let net = report.keep(&format!("spec.ipNetworks[{index}]"), net.ok_or(reason));
+        let field = format!("spec.ipNetworks[{index}]");
+        let net = report.keep_or(&field, net.ok_or(reason), "write `10.0.0.1/32`, say");
         addresses.extend(net.map(|net| net.addr().to_canonical()));
     }
     nats(spec, &addresses, &mut report);
@@ -175,10 +184,12 @@ pub(crate) fn workload_endpoint(
         let field = format!("spec.ports[{index}]");
         if port.name.is_empty() && port.host_port.is_some_and(|p| p > 0) {
             numbered_port(&field, port.protocol.as_ref(), port.port, &mut report);
+            host_port(&field, port, &mut report);
             continue;
         }
         let named = named_port(&field, &port.name, port.protocol.as_ref(), port.port, &mut report);
         ports.extend(named);
+        host_port(&field, port, &mut report);
     }
     let labels = workload_labels(wire, &namespace, &mut report);
     let account: SmolStr = spec.service_account_name.as_str().into();
@@ -199,6 +210,21 @@ pub(crate) fn workload_endpoint(
         profiles,
         application_enforced: false,
     })
+}
+
+/// The port of the host by which others reach the workload's.
+fn host_port(field: &str, wire: &model::WorkloadEndpointPort, report: &mut Report) {
+    // 0 is no port, as in a pod's container ports.
+    let port = wire.host_port.filter(|port| !(0..=65535).contains(port));
+    if let Some(port) = port {
+        let reason = format!("`{port}` is not a port between 1 and 65535");
+        report.hint(format!("{field}.hostPort"), reason, "leave it out if there is none");
+    }
+    let address = wire.host_ip.as_deref().filter(|ip| !ip.is_empty());
+    if let Some(text) = address.filter(|ip| ip.parse::<IpAddr>().is_err()) {
+        let reason = format!("`{text}` is not an address");
+        report.hint(format!("{field}.hostIP"), reason, ADDRESS_HINT);
+    }
 }
 
 fn workload_labels(wire: &model::WorkloadEndpoint, namespace: &str, report: &mut Report) -> Labels {
@@ -222,11 +248,12 @@ fn nats(spec: &model::WorkloadEndpointSpec, addresses: &[IpAddr], report: &mut R
         let internal = nat.internal_ip.parse::<IpAddr>().ok();
         if !internal.is_some_and(|ip| addresses.contains(&ip.to_canonical())) {
             let reason = format!("`{}` is not an address of the workload", nat.internal_ip);
-            report.add(format!("{field}.internalIP"), reason);
+            let hint = "name one of `ipNetworks`, without its prefix length";
+            report.hint(format!("{field}.internalIP"), reason, hint);
         }
         if nat.external_ip.parse::<IpAddr>().is_err() {
             let reason = format!("`{}` is not an address", nat.external_ip);
-            report.add(format!("{field}.externalIP"), reason);
+            report.hint(format!("{field}.externalIP"), reason, ADDRESS_HINT);
         }
     }
 }
@@ -235,15 +262,17 @@ fn nats(spec: &model::WorkloadEndpointSpec, addresses: &[IpAddr], report: &mut R
 fn wiring(spec: &model::WorkloadEndpointSpec, report: &mut Report) {
     if !spec.interface_name.is_empty() && !is_interface(&spec.interface_name) {
         let reason = format!("`{}` is not an interface of 1 to 15 letters", spec.interface_name);
-        report.add("spec.interfaceName", reason);
+        report.hint("spec.interfaceName", reason, INTERFACE_HINT);
     }
     let octet = |o: &&str| o.len() == 2 && o.bytes().all(|b| b.is_ascii_hexdigit());
     let octets: Vec<&str> = spec.mac.split([':', '-']).collect();
     if !spec.mac.is_empty() && (octets.len() != 6 || !octets.iter().all(octet)) {
-        report.add("spec.mac", format!("`{}` is not a hardware address", spec.mac));
+        let reason = format!("`{}` is not a hardware address", spec.mac);
+        report.hint("spec.mac", reason, "write six pairs of digits, such as `ee:ee:ee:ee:ee:ee`");
     }
     for (index, text) in spec.allow_spoofed_source_prefixes.iter().enumerate() {
-        report.keep(&format!("spec.allowSpoofedSourcePrefixes[{index}]"), net_or_address(text));
+        let field = format!("spec.allowSpoofedSourcePrefixes[{index}]");
+        report.keep_or(&field, net_or_address(text), NET_HINT);
     }
 }
 
@@ -253,7 +282,8 @@ fn gateways(spec: &model::WorkloadEndpointSpec, report: &mut Report) {
     for (field, text, v4) in gateways.into_iter().filter(|(_, text, _)| !text.is_empty()) {
         if !text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() == v4) {
             let family = if v4 { "IPv4" } else { "IPv6" };
-            report.add(format!("spec.{field}"), format!("`{text}` is not an {family} address"));
+            let reason = format!("`{text}` is not an {family} address");
+            report.hint(format!("spec.{field}"), reason, "leave it out if there is none");
         }
     }
 }
@@ -265,6 +295,7 @@ pub(crate) fn felix(
 ) -> Result<HostSettings, Vec<FieldError>> {
     let mut report = Report::default();
     let spec = &wire.spec;
+    name::check_names(&wire.metadata, &mut report.0);
     match spec.default_endpoint_to_host_action.as_deref() {
         None | Some("") => {}
         Some(text) if text.eq_ignore_ascii_case("drop") => {
@@ -276,9 +307,10 @@ pub(crate) fn felix(
         Some(text) if text.eq_ignore_ascii_case("accept") => {
             settings.endpoint_to_host = EndpointToHost::Accept;
         }
-        Some(other) => report.add(
+        Some(other) => report.hint(
             "spec.defaultEndpointToHostAction",
             format!("`{other}` is none of `Drop`, `Return` and `Accept`"),
+            "`Drop` is the default",
         ),
     }
     if let Some(ports) = &spec.failsafe_inbound_host_ports {
@@ -300,9 +332,10 @@ fn failsafes(field: &str, wire: &[model::ProtoPort], report: &mut Report) -> Vec
         let port = u16::try_from(entry.port).ok().filter(|p| *p > 0);
         let port = port.ok_or_else(|| format!("`{}` is not a port", entry.port));
         let net = entry.net.as_deref().map(net_or_address).transpose();
-        let protocol = report.keep(&format!("{field}.protocol"), protocol);
-        let port = report.keep(&format!("{field}.port"), port);
-        let net = report.keep(&format!("{field}.net"), net);
+        let protocol = report.keep_or(&format!("{field}.protocol"), protocol, PROTOCOL_HINT);
+        let hint = "ports are 1 to 65535; an empty list turns failsafes off";
+        let port = report.keep_or(&format!("{field}.port"), port, hint);
+        let net = report.keep_or(&format!("{field}.net"), net, NET_HINT);
         if let (Some(protocol), Some(port), Some(net)) = (protocol, port, net) {
             failsafes.push(Failsafe { protocol, port, net });
         }

@@ -6,12 +6,16 @@ use tortie_model::{self as model, IntOrString};
 
 use super::RuleReader;
 use crate::convert::net;
+use crate::name::{LABEL_HINT, is_dns_label, is_dns_subdomain, not_a_label};
 use crate::{EntityMatch, PortMatch, Protocol, ServiceRef};
 
 /// Most nets of one list.
 const MAX_NETS: usize = 256;
 /// Most ports of one list.
 const MAX_PORTS: usize = 50;
+
+const PORT_HINT: &str =
+    "write a number, a range such as `\"8000:8010\"`, or the name of a container's port";
 
 impl RuleReader<'_> {
     pub(super) fn entity(
@@ -42,16 +46,29 @@ impl RuleReader<'_> {
         if source != self.ingress {
             let side =
                 if self.ingress { "the source of ingress" } else { "the destination of egress" };
-            self.report.add(&field, format!("can only be {side} rules"));
+            let hint = "a Service is the other end of the traffic, not the endpoint itself";
+            self.report.hint(&field, format!("can only be {side} rules"), hint);
         }
         if service.name.is_empty() {
-            self.report.add(format!("{field}.name"), "is required");
+            let hint = "write the name of a Service";
+            self.report.hint(format!("{field}.name"), "is required", hint);
+        } else if !is_dns_subdomain(&service.name) {
+            let reason = format!("`{}` is not the name of a Service", service.name);
+            self.report.hint(format!("{field}.name"), reason, LABEL_HINT);
         }
         self.alone(&field, wire, source);
         let given = service.namespace.as_deref().filter(|n| !n.is_empty()).map(SmolStr::from);
         let namespace = given.or_else(|| self.namespace.cloned());
-        if namespace.is_none() {
-            self.report.add(format!("{field}.namespace"), "is required in a global policy");
+        match namespace.as_deref() {
+            Some(namespace) if !is_dns_label(namespace) => {
+                self.report.hint(format!("{field}.namespace"), not_a_label(namespace), LABEL_HINT);
+            }
+            Some(_) => {}
+            None => {
+                let hint = "write the Service's namespace";
+                let reason = "is required in a global policy";
+                self.report.hint(format!("{field}.namespace"), reason, hint);
+            }
         }
         Some(ServiceRef { namespace: namespace?, name: service.name.as_str().into() })
     }
@@ -69,7 +86,8 @@ impl RuleReader<'_> {
             ("notPorts", wire.not_ports.is_some() && !source),
         ];
         for (other, _) in others.iter().filter(|(_, given)| *given) {
-            self.report.add(field, format!("cannot be combined with `{other}`"));
+            let reason = format!("cannot be combined with `{other}`");
+            self.report.hint(field, reason, "write one rule for each");
         }
     }
 
@@ -100,13 +118,15 @@ impl RuleReader<'_> {
         let mut ports = Vec::new();
         for (index, value) in wire.iter().enumerate() {
             let field = format!("{field}[{index}]");
-            let Some(port) = self.report.keep(&field, PortMatch::from_wire(value)) else {
-                continue;
-            };
+            let port = self.report.keep_or(&field, PortMatch::from_wire(value), PORT_HINT);
+            let Some(port) = port else { continue };
             let named = matches!(port, PortMatch::Named(_));
             match protocol {
                 Some(p) if p.has_ports() => {}
-                Some(p) => self.report.add(field, format!("{p} has no ports")),
+                Some(p) => {
+                    let hint = "remove the ports, or use TCP, UDP or SCTP";
+                    self.report.hint(field, format!("{p} has no ports"), hint);
+                }
                 None if named => {}
                 None => self.report.hint(
                     field,

@@ -4,11 +4,13 @@ use smol_str::SmolStr;
 use tortie_model as model;
 
 use super::RuleReader;
-use crate::convert::MAX_TEXT;
+use crate::convert::{MAX_TEXT, is_long};
 use crate::{HttpMatch, NormalPath, PathMatch, Protocol};
 
 /// Most HTTP methods, and most HTTP paths, of a rule.
 const MAX_HTTP: usize = 20;
+
+const PATH_HINT: &str = "write `exact: /path` or `prefix: /path`, without query and fragment";
 
 impl RuleReader<'_> {
     pub(super) fn http(
@@ -18,14 +20,17 @@ impl RuleReader<'_> {
         wire: &model::HttpMatch,
     ) -> HttpMatch {
         if !self.ingress {
-            self.report.add(field, "HTTP criteria are possible in ingress rules only");
+            let hint = "guard the receivers: write the rule into an ingress policy of theirs";
+            self.report.hint(field, "HTTP criteria are possible in ingress rules only", hint);
         }
         if rule.action != "Allow" {
-            self.report.add(field, "HTTP criteria are possible in Allow rules only");
+            let hint = "allow what may pass: requests that no rule allows are denied";
+            self.report.hint(field, "HTTP criteria are possible in Allow rules only", hint);
         }
         let protocol = rule.protocol.as_ref();
         if protocol.is_some_and(|p| Protocol::from_wire(p) != Some(Protocol::TCP)) {
-            self.report.add(field, "HTTP criteria need protocol TCP, or none");
+            let hint = "write `protocol: TCP`";
+            self.report.hint(field, "HTTP criteria need protocol TCP, or none", hint);
         }
         HttpMatch { methods: self.methods(field, wire), paths: self.paths(field, wire) }
     }
@@ -37,7 +42,8 @@ impl RuleReader<'_> {
         let mut methods: Vec<SmolStr> = Vec::new();
         for (index, method) in wire.iter().enumerate() {
             if methods.contains(&method.into()) {
-                self.report.add(format!("{field}[{index}]"), format!("`{method}` is given twice"));
+                let reason = format!("`{method}` is given twice");
+                self.report.hint(format!("{field}[{index}]"), reason, "remove one of them");
             }
             methods.push(method.into());
         }
@@ -51,7 +57,7 @@ impl RuleReader<'_> {
         let mut paths = Vec::new();
         for (index, path) in wire.iter().enumerate() {
             let field = format!("{field}[{index}]");
-            paths.extend(self.report.keep(&field, path_match(path)));
+            paths.extend(self.report.keep_or(&field, path_match(path), PATH_HINT));
         }
         paths
     }
@@ -65,8 +71,8 @@ fn path_match(wire: &model::HttpPath) -> Result<PathMatch, String> {
             (Some(_), Some(_)) => return Err("give either `exact` or `prefix`, not both".into()),
             (None, None) => return Err("give `exact` or `prefix`".into()),
         };
-    if text.len() > MAX_TEXT {
-        return Err(format!("is longer than {MAX_TEXT} bytes"));
+    if is_long(text) {
+        return Err(format!("is longer than {MAX_TEXT} characters"));
     }
     if !text.starts_with('/') {
         return Err(format!("`{text}` does not start with `/`"));

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use tortie_model::{self as model, IntOrString};
 
 use super::Report;
-use crate::{Action, IcmpMatch, IpVersion, Protocol, Rule};
+use crate::{Action, IcmpMatch, IpVersion, Protocol, Rule, name};
 
 /// Reads the rules of one direction of one policy.
 pub(super) struct RuleReader<'a> {
@@ -40,25 +40,21 @@ impl RuleReader<'_> {
             origin: 0,
         };
         rule.ip_version = self.ip_version(field, wire.ip_version, &rule);
+        if let Some(metadata) = &wire.metadata {
+            let field = format!("{field}.metadata.annotations");
+            name::check_annotations(&field, &metadata.annotations, &mut self.report.0);
+        }
         rule
     }
 
     fn action(&mut self, field: &str, text: &str) -> Action {
-        match text {
-            "Allow" => Action::Allow,
-            "Deny" => Action::Deny,
-            "Log" => Action::Log,
-            "Pass" => Action::Pass,
-            "" => {
-                self.report.add(format!("{field}.action"), "is required");
-                Action::Deny
-            }
-            other => {
-                let reason = format!("`{other}` is none of `Allow`, `Deny`, `Log` and `Pass`");
-                self.report.add(format!("{field}.action"), reason);
-                Action::Deny
-            }
-        }
+        const WORDS: [(&str, Action); 4] = [
+            ("Allow", Action::Allow),
+            ("Deny", Action::Deny),
+            ("Log", Action::Log),
+            ("Pass", Action::Pass),
+        ];
+        self.report.word(&format!("{field}.action"), text, &WORDS).unwrap_or(Action::Deny)
     }
 
     fn protocol(
@@ -84,7 +80,9 @@ impl RuleReader<'_> {
             Some(4) => Some(IpVersion::V4),
             Some(6) => Some(IpVersion::V6),
             Some(other) => {
-                self.report.add(format!("{field}.ipVersion"), format!("`{other}` is not 4 or 6"));
+                let hint = "leave it out for both";
+                let reason = format!("`{other}` is not 4 or 6");
+                self.report.hint(format!("{field}.ipVersion"), reason, hint);
                 None
             }
         };
@@ -95,7 +93,8 @@ impl RuleReader<'_> {
             let named = protocols.contains(&Some(protocol));
             if named && stated.is_some_and(|v| v != family) {
                 let reason = format!("{protocol} is {family} only");
-                self.report.add(format!("{field}.ipVersion"), reason);
+                let hint = "remove `ipVersion`, or use the protocol of the other family";
+                self.report.hint(format!("{field}.ipVersion"), reason, hint);
             }
             if rule.protocol == Some(protocol) {
                 version = version.or(Some(family));
@@ -129,13 +128,25 @@ impl RuleReader<'_> {
             |n: Option<i64>, most: u8| n.map(|n| u8::try_from(n).ok().filter(|n| *n <= most));
         let (kind, code) = (number(wire.type_, 254), number(wire.code, 255));
         if kind == Some(None) {
-            self.report.add(format!("{field}.type"), "is not a number from 0 to 254");
+            let given = wire.type_.unwrap_or_default();
+            let reason = format!("`{given}` is not a number from 0 to 254");
+            self.report.hint(
+                format!("{field}.type"),
+                reason,
+                "an echo request is 8, or 128 in ICMPv6",
+            );
         }
         if code == Some(None) {
-            self.report.add(format!("{field}.code"), "is not a number from 0 to 255");
+            let given = wire.code.unwrap_or_default();
+            let reason = format!("`{given}` is not a number from 0 to 255");
+            self.report.hint(
+                format!("{field}.code"),
+                reason,
+                "leave it out for all codes of the type",
+            );
         }
         if kind.is_none() && code.is_some() {
-            self.report.add(format!("{field}.code"), "needs a type");
+            self.report.hint(format!("{field}.code"), "needs a type", "add `type`");
         }
         Some(IcmpMatch { kind: kind??, code: code.flatten() })
     }

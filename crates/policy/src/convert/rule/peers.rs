@@ -57,7 +57,8 @@ impl RuleReader<'_> {
             return None;
         }
         if selector.uses_global() && !matches!(selector.node(), Node::Global) {
-            self.report.add(field, "`global()` must stand alone");
+            let hint = "write one rule with `global()` and one for the rest";
+            self.report.hint(field, "`global()` must stand alone", hint);
         }
         Some(Scope::Selected(selector))
     }
@@ -76,14 +77,16 @@ impl RuleReader<'_> {
         for (index, name) in names.iter().enumerate() {
             if !is_dns_subdomain(name) {
                 let reason = format!("`{name}` is not the name of a service account");
-                self.report.add(format!("{field}.names[{index}]"), reason);
+                let hint = "write the name alone; `namespaceSelector` says in which namespaces";
+                self.report.hint(format!("{field}.names[{index}]"), reason, hint);
             }
         }
         let text = wire.selector.as_deref();
         let selector = selector(&format!("{field}.selector"), text, self.report);
         if selector.as_ref().is_some_and(Selector::uses_global) {
             let reason = "`global()` has no meaning for service accounts";
-            self.report.add(format!("{field}.selector"), reason);
+            let hint = "every service account has a namespace";
+            self.report.hint(format!("{field}.selector"), reason, hint);
         }
         let selector = selector.filter(|s| !is_blank(text, s));
         let any = !names.is_empty() || selector.is_some();
