@@ -265,6 +265,7 @@ impl Builder {
             endpoints,
             hosts,
             sets: sets.into_iter().map(Arc::new).collect(),
+            unreadable_sets: Vec::new(),
             profiles,
             namespaces,
             accounts,

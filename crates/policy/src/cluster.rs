@@ -9,7 +9,7 @@ use tortie_model::{FieldError, Resource};
 
 use crate::build::Builder;
 use crate::{
-    Account, Compat, DefaultAction, Direction, Endpoint, EndpointId, HostEndpoint, HostSettings,
+    Account, Compat, CompatPoint, DefaultAction, Direction, Endpoint, EndpointId, HostEndpoint, HostSettings,
     Interface, Labels, NetworkSet, Order, Policy, PolicyId, Profile, Protocol, ServiceRef, Stage,
     StagedAction, Tier, Trust,
 };
@@ -22,6 +22,8 @@ pub struct Cluster {
     pub(crate) endpoints: BTreeMap<EndpointId, Arc<Endpoint>>,
     pub(crate) hosts: BTreeMap<SmolStr, Arc<HostEndpoint>>,
     pub(crate) sets: Vec<Arc<NetworkSet>>,
+    /// Those of the sets of which an address could not be read.
+    pub(crate) unreadable_sets: Vec<Arc<NetworkSet>>,
     pub(crate) by_address: HashMap<IpAddr, Holders>,
     pub(crate) namespaces: BTreeMap<SmolStr, Labels>,
     pub(crate) accounts: BTreeMap<Account, Labels>,
@@ -158,17 +160,29 @@ impl Cluster {
     /// count (house rule 13).
     #[must_use]
     pub fn pending(&self) -> Cluster {
+        let lax = |point| self.compat.has(point);
         let mut pending = self.clone();
         for (id, policy) in self.policies.iter().filter(|(id, _)| id.kind.is_staged()) {
             pending.policies.remove(id);
-            match policy.staged {
-                Some(StagedAction::Set) => {
-                    pending.policies.remove(&id.enforced());
-                    let enforced = Policy { staged: None, ..(**policy).clone() };
-                    pending.policies.insert(id.clone(), Arc::new(enforced));
+            let set = match policy.staged {
+                None => false,
+                Some(StagedAction::Set) => true,
+                Some(StagedAction::Learn | StagedAction::Ignore) => {
+                    lax(CompatPoint::StagedLearnIgnore)
                 }
-                Some(StagedAction::Delete) => drop(pending.policies.remove(&id.enforced())),
-                Some(StagedAction::Learn | StagedAction::Ignore) | None => {}
+                Some(StagedAction::Delete) => {
+                    if !lax(CompatPoint::StagedDelete) {
+                        pending.policies.remove(&id.enforced());
+                    }
+                    false
+                }
+            };
+            if set {
+                if !lax(CompatPoint::StagedBesideItsTwin) {
+                    pending.policies.remove(&id.enforced());
+                }
+                let enforced = Policy { staged: None, ..(**policy).clone() };
+                pending.policies.insert(id.clone(), Arc::new(enforced));
             }
         }
         pending
@@ -212,6 +226,11 @@ impl Cluster {
     pub fn sets_with(&self, address: IpAddr) -> impl Iterator<Item = &Arc<NetworkSet>> {
         let address = address.to_canonical();
         self.sets.iter().filter(move |set| set.nets.iter().any(|net| net.contains(&address)))
+    }
+
+    /// The network sets of which an address could not be read, so that any may be in them.
+    pub(crate) fn unreadable_sets(&self) -> impl Iterator<Item = &Arc<NetworkSet>> {
+        self.unreadable_sets.iter()
     }
 
     /// What is behind a service: nothing if there is no such service.

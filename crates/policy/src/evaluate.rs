@@ -7,7 +7,7 @@
 //! decided, the profiles do, and where they do not, the traffic is denied.
 
 use crate::{
-    Action, Applicable, DefaultAction, End, EntityMatch, Facts, Failsafe, HttpMatch, Policy,
+    Action, Applicable, CompatPoint, DefaultAction, End, EntityMatch, Facts, Failsafe, HttpMatch, Policy,
     PortMatch, Profile, Rule, Side, Tier, Tri,
 };
 
@@ -140,6 +140,10 @@ fn profiles<'a>(
         for (index, rule) in profile.rules(applicable.direction).iter().enumerate() {
             let effect = effect(rule.action, matches(rule, facts));
             match effect {
+                Some(Action::Pass) if facts.compat().has(CompatPoint::ProfilePass) => {
+                    trace.push(Step::Profile { profile, index, action: Action::Deny });
+                    return Action::Deny;
+                }
                 Some(action @ (Action::Allow | Action::Deny)) => {
                     trace.push(Step::Profile { profile, index, action });
                     return action;

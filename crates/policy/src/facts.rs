@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use tortie_selector::Selector;
 
 use crate::{
-    Account, Cluster, Endpoint, HostEndpoint, IcmpMatch, InvalidPath, IpVersion, NamedPort,
+    Account, Cluster, Compat, CompatPoint, Endpoint, HostEndpoint, IcmpMatch, InvalidPath, IpVersion, Labels, NamedPort,
     NetworkSet, NormalPath, PathMatch, Peers, Protocol, Scope, ServiceRef, Side, SpiffeId, Tri,
 };
 
@@ -43,6 +44,10 @@ pub trait Facts {
     fn describe(&self, side: Side) -> String;
     /// Port, method or path of the traffic in words, for messages.
     fn describe_traffic(&self) -> String;
+    /// The points in which Calico's behaviour is chosen: what the answers above heed.
+    fn compat(&self) -> Compat {
+        Compat::STRICT
+    }
 }
 
 /// What is known of one end besides its identity.
@@ -65,12 +70,18 @@ impl Address {
         self.ip.map(|ip| ip.to_canonical())
     }
 
-    fn net(&self, net: &IpNet) -> Tri {
-        self.ip().map(|ip| net.contains(&ip)).into()
+    fn net(&self, cluster: &Cluster, net: &IpNet) -> Tri {
+        of_peer(cluster, self.ip().map(|ip| net.contains(&ip)).into())
     }
 
-    fn port(&self, first: u16, last: u16) -> Tri {
-        self.port.map(|port| (first..=last).contains(&port)).into()
+    /// The port; where that is chosen, an absent one is 0.
+    fn number(&self, cluster: &Cluster) -> Option<u16> {
+        let zero = cluster.compat().has(CompatPoint::UnknownPortAndIcmp).then_some(0);
+        self.port.or(zero)
+    }
+
+    fn port(&self, cluster: &Cluster, first: u16, last: u16) -> Tri {
+        self.number(cluster).map(|port| (first..=last).contains(&port)).into()
     }
 
     fn endpoints<'c>(&self, cluster: &'c Cluster) -> &'c [Arc<Endpoint>] {
@@ -78,7 +89,7 @@ impl Address {
     }
 
     fn named_port(&self, cluster: &Cluster, name: &str, protocol: Protocol) -> Tri {
-        let (Some(_), Some(number)) = (self.ip, self.port) else { return Tri::Unknown };
+        let Some(number) = self.number(cluster) else { return Tri::Unknown };
         let declares = |ports: &[NamedPort]| {
             ports.iter().any(|p| p.name == name && p.protocol == protocol && p.port == number)
         };
@@ -87,7 +98,7 @@ impl Address {
 
     /// Whether anything that holds the address answers yes: a workload, or a host endpoint or network
     /// set besides it. Where several workloads claim the address nobody can tell which it is, so a
-    /// yes is doubtful.
+    /// yes is doubtful; and so is a no where a set has addresses that nobody can read.
     fn holders(
         &self,
         cluster: &Cluster,
@@ -95,25 +106,31 @@ impl Address {
         host: impl Fn(&HostEndpoint) -> bool,
         set: impl Fn(&NetworkSet) -> bool,
     ) -> Tri {
-        let Some(ip) = self.ip else { return Tri::Unknown };
+        let Some(ip) = self.ip else { return of_peer(cluster, Tri::Unknown) };
         let workloads = cluster.at(ip);
         let yes = workloads.iter().any(|e| endpoint(e))
             || cluster.hosts_at(ip).iter().any(|h| host(h))
             || cluster.sets_with(ip).any(|s| set(s));
-        match (yes, workloads.len() > 1) {
-            (false, _) => Tri::False,
-            (true, false) => Tri::True,
-            (true, true) => Tri::Unknown,
+        let doubtful = match yes {
+            true => workloads.len() > 1,
+            false => cluster.unreadable_sets().any(|s| set(s)),
+        };
+        match doubtful {
+            false => yes.into(),
+            // Calico's sets hold what one of the workloads brings in.
+            true if cluster.compat().has(CompatPoint::UnknownIdentity) => yes.into(),
+            true => Tri::Unknown,
         }
     }
 
     fn source_of(&self, cluster: &Cluster, service: &ServiceRef) -> Tri {
         let backends = cluster.backends(service);
-        self.ip().map(|ip| backends.iter().any(|b| b.address == ip)).into()
+        of_peer(cluster, self.ip().map(|ip| backends.iter().any(|b| b.address == ip)).into())
     }
 
     fn destination_of(&self, cluster: &Cluster, service: &ServiceRef, protocol: Protocol) -> Tri {
-        let (Some(ip), port) = (self.ip(), self.port) else { return Tri::Unknown };
+        let port = self.number(cluster);
+        let Some(ip) = self.ip() else { return of_peer(cluster, Tri::Unknown) };
         let at_address = cluster.backends(service).iter().filter(|b| b.address == ip);
         let served = at_address.filter_map(|b| b.port).filter(|(p, _)| *p == protocol);
         Tri::any(served.map(|(_, wanted)| port.map(|port| wanted == port).into()))
@@ -123,7 +140,7 @@ impl Address {
     /// network set whose labels match. An address of nobody known is included nowhere and excluded
     /// nowhere.
     fn peers(&self, cluster: &Cluster, peers: &Peers) -> Tri {
-        let matches = |selector: &tortie_selector::Selector| {
+        let matches = |selector: &Selector| {
             self.holders(
                 cluster,
                 |e| selector.matches(&e.labels),
@@ -147,6 +164,14 @@ impl Address {
             [e] => format!("{} (service account `{}`, {ip})", e.id, e.account.name),
             _ => format!("{ip}, which several workloads claim"),
         }
+    }
+}
+
+/// An answer about a peer; where that is chosen, what is not known counts as no match.
+fn of_peer(cluster: &Cluster, answer: Tri) -> Tri {
+    match answer {
+        Tri::Unknown if cluster.compat().has(CompatPoint::UnknownIdentity) => Tri::False,
+        answer => answer,
     }
 }
 
@@ -203,11 +228,11 @@ impl Facts for Flow<'_> {
     }
 
     fn net(&self, side: Side, net: &IpNet) -> Tri {
-        self.side(side).net(net)
+        self.side(side).net(self.cluster, net)
     }
 
     fn port(&self, side: Side, first: u16, last: u16) -> Tri {
-        self.side(side).port(first, last)
+        self.side(side).port(self.cluster, first, last)
     }
 
     fn named_port(&self, side: Side, name: &str) -> Tri {
@@ -218,7 +243,11 @@ impl Facts for Flow<'_> {
         if ![Protocol::ICMP, Protocol::ICMPV6].contains(&self.protocol) {
             return Tri::False;
         }
-        let Some((kind, code)) = self.icmp else { return Tri::Unknown };
+        let zero = self.compat().has(CompatPoint::UnknownPortAndIcmp).then_some(0);
+        let Some((kind, code)) = self.icmp.or(zero.map(|n| (n, zero))) else {
+            return Tri::Unknown;
+        };
+        let code = code.or(zero);
         let code = icmp.code.map_or(Tri::True, |wanted| code.map(|code| code == wanted).into());
         Tri::from(kind == icmp.kind) & code
     }
@@ -238,8 +267,8 @@ impl Facts for Flow<'_> {
 
     fn http(&self) -> Tri {
         // Without a connection there is no HTTP, and no sidecar in the way of anything but TCP.
-        let deferred = self.http == HttpAtNetwork::Deferred;
-        (deferred && self.protocol == Protocol::TCP).into()
+        let deferred = self.http == HttpAtNetwork::Deferred && self.protocol == Protocol::TCP;
+        (deferred || self.compat().has(CompatPoint::HttpWithoutEnforcer)).into()
     }
 
     fn method(&self, _: &str) -> Tri {
@@ -256,6 +285,10 @@ impl Facts for Flow<'_> {
 
     fn describe_traffic(&self) -> String {
         traffic(self.protocol, self.destination.port)
+    }
+
+    fn compat(&self) -> Compat {
+        self.cluster.compat()
     }
 }
 
@@ -324,16 +357,24 @@ enum Binding {
 
 impl Binding {
     fn new(cluster: &Cluster, address: &Address, principal: Principal, trusted: bool) -> Binding {
+        let lax = |point| cluster.compat().has(point);
         let id = match principal {
             Principal::Plaintext => return Binding::Plaintext,
+            Principal::Foreign if lax(CompatPoint::ForeignPrincipal) => return Binding::Plaintext,
             Principal::Foreign => return Binding::Foreign,
-            Principal::Workload(id) if !trusted => return Binding::Untrusted(id),
+            Principal::Workload(id) if !trusted && !lax(CompatPoint::ForeignTrustDomain) => {
+                return Binding::Untrusted(id);
+            }
             Principal::Workload(id) => id,
         };
         match address.endpoints(cluster) {
-            _ if address.ip.is_none() => Binding::Unplaced(id.account),
+            _ if address.ip.is_none() && !lax(CompatPoint::UnknownIdentity) => {
+                Binding::Unplaced(id.account)
+            }
             [] => Binding::Stranger(id.account),
             endpoints if endpoints.iter().all(|e| e.account == id.account) => Binding::Bound,
+            // Apart from each other, as if nobody knew whose address it is.
+            _ if lax(CompatPoint::StolenCertificate) => Binding::Stranger(id.account),
             _ => Binding::Stolen(id.account),
         }
     }
@@ -427,6 +468,9 @@ impl<'a> Request<'a> {
 
 impl Facts for Request<'_> {
     fn ip_version(&self, version: IpVersion) -> Tri {
+        if self.compat().has(CompatPoint::IpVersionIgnored) {
+            return Tri::True;
+        }
         family(&self.source, &self.destination, version)
     }
 
@@ -435,11 +479,11 @@ impl Facts for Request<'_> {
     }
 
     fn net(&self, side: Side, net: &IpNet) -> Tri {
-        self.side(side).0.net(net)
+        self.side(side).0.net(self.cluster, net)
     }
 
     fn port(&self, side: Side, first: u16, last: u16) -> Tri {
-        self.side(side).0.port(first, last)
+        self.side(side).0.port(self.cluster, first, last)
     }
 
     fn named_port(&self, side: Side, name: &str) -> Tri {
@@ -473,16 +517,22 @@ impl Facts for Request<'_> {
     }
 
     fn http(&self) -> Tri {
-        if self.http.is_some() { Tri::True } else { Tri::Unknown }
+        let lax = self.compat().has(CompatPoint::RawTcpMeetsHttp);
+        if self.http.is_some() || lax { Tri::True } else { Tri::Unknown }
     }
 
     fn method(&self, method: &str) -> Tri {
-        self.http.as_ref().map(|http| method == "*" || http.method == method).into()
+        let Some(http) = &self.http else { return self.http() };
+        (method == "*" || http.method == method).into()
     }
 
     fn path(&self, path: &PathMatch) -> Tri {
-        let known = self.http.as_ref().and_then(|http| http.path.as_ref().ok());
-        known.map(|known| path.matches(known)).into()
+        let Some(http) = &self.http else { return self.http() };
+        match &http.path {
+            Ok(known) => path.matches(known).into(),
+            Err(_) if self.compat().has(CompatPoint::BadPath) => Tri::False,
+            Err(_) => Tri::Unknown,
+        }
     }
 
     fn describe(&self, side: Side) -> String {
@@ -517,6 +567,10 @@ impl Facts for Request<'_> {
             None => format!("{} without HTTP", traffic(self.protocol, self.destination.port)),
         }
     }
+
+    fn compat(&self) -> Compat {
+        self.cluster.compat()
+    }
 }
 
 /// A method as it may stand in a log: any text may come from the network.
@@ -531,14 +585,21 @@ fn certificate(cluster: &Cluster, account: &Account, peers: &Peers) -> Tri {
         Some(Scope::Own(namespace)) => (account.namespace == *namespace).into(),
         Some(Scope::Selected(selector)) if selector.uses_global() => Tri::False,
         Some(Scope::Selected(selector)) => {
-            cluster.namespace(&account.namespace).map(|labels| selector.matches(labels)).into()
+            labelled(cluster, cluster.namespace(&account.namespace), selector)
         }
     };
     let Some(accounts) = &peers.accounts else { return scope };
     let named = accounts.names.is_empty() || accounts.names.contains(&account.name);
     let selected = match &accounts.selector {
         None => Tri::True,
-        Some(selector) => cluster.account(account).map(|labels| selector.matches(labels)).into(),
+        Some(selector) => labelled(cluster, cluster.account(account), selector),
     };
     scope & Tri::from(named) & selected
+}
+
+/// Whether labels match, if they are known; where that is chosen, unknown labels are none.
+fn labelled(cluster: &Cluster, labels: Option<&Labels>, selector: &Selector) -> Tri {
+    let none = Labels::new();
+    let lax = cluster.compat().has(CompatPoint::UnknownIdentity);
+    labels.or(lax.then_some(&none)).map(|labels| selector.matches(labels)).into()
 }
