@@ -1,7 +1,9 @@
 //! From a document to a resource, reporting every wrong field at once.
 
+use std::borrow::Cow;
+
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::fields::{decode_collecting, distance, nearest, shape};
 use crate::{DecodeError, FieldError, Foreign, Object, Resource};
@@ -251,31 +253,14 @@ fn typed<T: DeserializeOwned>(
     scope: Scope,
     wrap: fn(Box<T>) -> Object,
 ) -> Result<Object, Vec<FieldError>> {
-    let mut document = without_nulls(raw);
-    let mut errors = unknown_top_level(&document);
-    errors.extend(metadata_errors(&document, scope));
-    default_namespace(&mut document, scope);
-    match decode_collecting(document) {
+    let mut errors = unknown_top_level(raw);
+    errors.extend(metadata_errors(raw, scope));
+    match decode_collecting(default_namespace(raw, scope)) {
         (Some(view), found) if errors.is_empty() && found.is_empty() => Ok(wrap(Box::new(view))),
         (_, found) => {
             errors.extend(found);
             Err(errors)
         }
-    }
-}
-
-/// Kubernetes reads an explicit null as an absent field.
-fn without_nulls(value: &Value) -> Value {
-    match value {
-        Value::Object(object) => Value::Object(
-            object
-                .iter()
-                .filter(|(_, v)| !v.is_null())
-                .map(|(k, v)| (k.clone(), without_nulls(v)))
-                .collect(),
-        ),
-        Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
-        other => other.clone(),
     }
 }
 
@@ -286,10 +271,10 @@ fn unknown_top_level(document: &Value) -> Vec<FieldError> {
         version.split_once('/').is_some_and(|(g, _)| g == *group)
     });
     let known = ["apiVersion", "kind", "metadata", "spec", "status"];
-    let fields = document.as_object().filter(|_| policy).into_iter().flat_map(Map::keys);
+    let fields = document.as_object().filter(|_| policy).into_iter().flatten();
     fields
-        .filter(|field| !known.contains(&field.as_str()))
-        .map(|field| {
+        .filter(|(field, value)| !value.is_null() && !known.contains(&field.as_str()))
+        .map(|(field, _)| {
             let error = FieldError::new(field, "unknown field");
             match nearest(field, &known) {
                 Some(k) => error.hint(format!("did you mean `{k}`?")),
@@ -308,7 +293,7 @@ fn metadata_errors(document: &Value, scope: Scope) -> Vec<FieldError> {
     }
     match metadata.and_then(|m| m.get("name")) {
         Some(Value::String(name)) if !name.is_empty() => {}
-        Some(Value::String(_)) | None => {
+        Some(Value::String(_) | Value::Null) | None => {
             errors.push(FieldError::new("metadata.name", "is required"));
         }
         Some(_) => {} // a wrong type is reported by the decoder
@@ -316,7 +301,7 @@ fn metadata_errors(document: &Value, scope: Scope) -> Vec<FieldError> {
     let in_policy_group = version.contains("projectcalico.org/");
     if scope == Scope::Cluster
         && in_policy_group
-        && metadata.and_then(|m| m.get("namespace")).is_some()
+        && metadata.and_then(|m| m.get("namespace")).is_some_and(|n| !n.is_null())
     {
         errors.push(
             FieldError::new("metadata.namespace", "this kind has no namespace")
@@ -326,16 +311,18 @@ fn metadata_errors(document: &Value, scope: Scope) -> Vec<FieldError> {
     errors
 }
 
-fn default_namespace(document: &mut Value, scope: Scope) {
-    if scope == Scope::Cluster {
-        return;
+/// The document, in `default` if its kind has a namespace and it says none.
+fn default_namespace(document: &Value, scope: Scope) -> Cow<'_, Value> {
+    let given = document.pointer("/metadata/namespace");
+    let said = given.is_some_and(|n| !n.is_null() && n.as_str() != Some(""));
+    let mut document = Cow::Borrowed(document);
+    if scope == Scope::Namespace
+        && !said
+        && let Some(Value::Object(metadata)) = document.to_mut().get_mut("metadata")
+    {
+        metadata.insert("namespace".to_owned(), "default".into());
     }
-    if let Some(Value::Object(metadata)) = document.get_mut("metadata") {
-        let namespace = metadata.entry("namespace").or_insert_with(|| "default".into());
-        if namespace.as_str() == Some("") {
-            *namespace = "default".into();
-        }
-    }
+    document
 }
 
 #[cfg(test)]

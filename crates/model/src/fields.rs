@@ -1,5 +1,7 @@
 //! Decodes one view of a document and says of every wrong field where it is and what was expected.
 
+use std::borrow::Cow;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
@@ -12,8 +14,13 @@ const MAX_ERRORS: usize = 50;
 
 /// Decodes; on a wrong field notes it, drops it and tries again, so that one look finds all.
 pub(crate) fn decode_collecting<T: DeserializeOwned>(
-    mut document: Value,
+    document: Cow<'_, Value>,
 ) -> (Option<T>, Vec<FieldError>) {
+    // Keeping track of where the decoder is costs time, and few documents have errors.
+    if let Ok(view) = T::deserialize(Mapping(&document)) {
+        return (Some(view), Vec::new());
+    }
+    let mut document = document.into_owned();
     let mut errors = Vec::new();
     while errors.len() < MAX_ERRORS {
         let error = match serde_path_to_error::deserialize::<_, T>(Mapping(&document)) {

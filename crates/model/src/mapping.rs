@@ -1,6 +1,7 @@
-//! Reads typed views from JSON values, as serde_json does but for one thing: only a mapping makes a
-//! struct. serde would take a list for one too, its entries being the fields in the order in which
-//! they happen to be declared, so that `source: []` would pass for a source without criteria.
+//! Reads typed views from JSON values, as serde_json does but for two things. Only a mapping makes a
+//! struct: serde would take a list for one too, its entries being the fields in the order in which
+//! they happen to be declared, so that `source: []` would pass for a source without criteria. And
+//! an entry that is null is absent, as it is for Kubernetes.
 
 use serde::Deserializer;
 use serde::de::value::{BorrowedStrDeserializer, MapDeserializer, SeqDeserializer};
@@ -31,8 +32,10 @@ impl<'de> Deserializer<'de> for Mapping<'de> {
                 items.end().map(|()| value)
             }
             Value::Object(entries) => {
-                let entries =
-                    entries.iter().map(|(k, v)| (BorrowedStrDeserializer::new(k), Mapping(v)));
+                let entries = entries
+                    .iter()
+                    .filter(|(_, v)| !v.is_null())
+                    .map(|(k, v)| (BorrowedStrDeserializer::new(k), Mapping(v)));
                 let mut entries = MapDeserializer::new(entries);
                 let value = visitor.visit_map(&mut entries)?;
                 entries.end().map(|()| value)
@@ -106,11 +109,18 @@ mod tests {
     #[test]
     fn mappings_are_read_as_usual() {
         let value =
-            json!({"inner": [{"name": "a", "count": 2}, {}], "ratio": 3, "raw": [{"x": null}]});
+            json!({"inner": [{"name": "a", "count": 2}, {}], "ratio": 3, "raw": [{"x": 1}, null]});
         assert_eq!(read(&value).unwrap(), serde_json::from_value(value).unwrap());
         assert!(read(&json!({"inner": {"name": "a"}})).is_err());
         assert!(read(&json!({"inner": [{"count": -1}]})).is_err());
-        assert_eq!(read(&json!({"ratio": null})).unwrap(), Outer::default());
+    }
+
+    #[test]
+    fn null_is_absent() {
+        let value = json!({"inner": null, "ratio": null, "raw": {"x": null, "y": [{"z": null}]}});
+        let want = Outer { raw: json!({"y": [{}]}), ..Outer::default() };
+        assert_eq!(read(&value).unwrap(), want);
+        assert!(read(&json!({"inner": [null]})).is_err(), "an item is never absent");
     }
 
     #[test]
