@@ -66,7 +66,7 @@ pub fn decide<'a>(snapshot: &'a Snapshot, trust: &Trust, call: &Call<'a>) -> Rul
     let verdict = evaluate(applicable, &request);
     let code = match verdict.allowed {
         true => Code::Ok,
-        false if verdict.rests_on_path(&request, applicable) => Code::InvalidArgument,
+        false if verdict.rests_on_path(&request, applicable.direction) => Code::InvalidArgument,
         false => Code::PermissionDenied,
     };
     Ruling { code, evidence: Evidence::Judged { request, applicable, verdict } }
@@ -99,7 +99,7 @@ impl<'a> Ruling<'a> {
             Evidence::Judged { request, applicable, verdict } => Decision {
                 code,
                 by: verdict.trace.last().map(TraceEntry::from),
-                reason: verdict.reason(request, applicable),
+                reason: verdict.reason(request, applicable.direction),
             },
         }
     }

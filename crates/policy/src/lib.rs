@@ -14,6 +14,7 @@ mod cluster;
 mod compat;
 mod convert;
 mod endpoint;
+mod engine;
 mod evaluate;
 mod facts;
 #[doc(hidden)]
@@ -39,6 +40,7 @@ pub use endpoint::{
     Endpoint, EndpointToHost, Failsafe, HostEndpoint, HostSettings, Interface, NamedPort,
     NetworkSet,
 };
+pub use engine::{Decider, Engine};
 pub use evaluate::{Criterion, Step, Verdict, evaluate, holds, matches};
 pub use facts::{Address, Facts, Flow, HttpAtNetwork, HttpRequest, Principal, Request, Trust};
 pub use http::{HttpMatch, InvalidPath, NormalPath, PathMatch};
@@ -46,7 +48,9 @@ pub use kubernetes::{asks_for_sidecars, expand_workload, has_sidecar, service_ac
 pub use layer4::{IpVersion, PortMatch, Protocol};
 pub use matrix::{Cell, InvalidPortSpec, Matrix, PortSpec};
 pub use name::{Account, EndpointId, InvalidEndpointId, Labels, PolicyId, PolicyKind};
-pub use query::{Explanation, Leg, Party, PortName, Query, QueryError, Word, explain, parse_icmp};
+pub use query::{
+    Explanation, Leg, Party, PortName, Query, QueryError, Word, explain, explain_by, parse_icmp,
+};
 pub use reason::{Lack, TraceEntry, nearest};
 pub use rule::{
     Accounts, Action, DefaultAction, Direction, EntityMatch, IcmpMatch, Order, Peers, Policy,

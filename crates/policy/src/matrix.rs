@@ -1,11 +1,12 @@
 //! Who reaches whom: the verdicts between all pairs of workloads.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::query::{Gate, gates};
+use crate::query::{Gate, gates, http_at};
 use crate::{
-    Address, Applicable, Cluster, Direction, Endpoint, Flow, HttpAtNetwork, Protocol, Step,
-    TraceEntry, Word, evaluate,
+    Address, Cluster, Decider, Direction, Endpoint, Engine, Flow, HttpAtNetwork, Plane, Protocol,
+    Step, TraceEntry,
 };
 
 /// A protocol with a port, as in `tcp/80`.
@@ -41,21 +42,49 @@ impl std::fmt::Display for PortSpec {
 }
 
 /// What comes of one flow between two workloads, for any source port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cell {
+#[derive(Debug, Clone, Copy)]
+pub struct Cell<'m> {
     /// Whether it may pass.
     pub allowed: bool,
     /// Whether that rests on a rule with HTTP criteria, so that a sidecar has the last word.
     pub conditional: bool,
-    /// What decided: the first leg that denies, else the receiver's; absent from a pod to itself.
-    pub decided_by: Option<TraceEntry>,
+    /// What decided: the first leg that denies, else the receiver's; absent from a pod to itself,
+    /// and between two without an address family in common.
+    pub decided_by: Option<Decided<'m>>,
+}
+
+/// The step that decided, and of a host endpoint the plane.
+#[derive(Debug, Clone, Copy)]
+pub struct Decided<'m> {
+    /// The step.
+    pub step: Step<'m>,
+    /// The plane, if a host endpoint decided.
+    pub plane: Option<Plane>,
+}
+
+impl From<Decided<'_>> for TraceEntry {
+    fn from(decided: Decided<'_>) -> TraceEntry {
+        let plane = decided.plane.map(Plane::as_str);
+        TraceEntry { plane, ..TraceEntry::from(&decided.step) }
+    }
+}
+
+impl<'m> Cell<'m> {
+    fn fixed(allowed: bool) -> Cell<'m> {
+        Cell { allowed, conditional: false, decided_by: None }
+    }
+
+    fn denied(step: Option<Step<'m>>, plane: Option<Plane>) -> Cell<'m> {
+        let decided_by = step.map(|step| Decided { step, plane });
+        Cell { allowed: false, conditional: false, decided_by }
+    }
 }
 
 /// A workload with everything that is the same for all its flows.
 struct Party<'c> {
     endpoint: &'c Arc<Endpoint>,
-    egress: Applicable,
-    ingress: Applicable,
+    egress: Box<dyn Decider + 'c>,
+    ingress: Box<dyn Decider + 'c>,
     /// Host endpoints on the way to other hosts, and from them.
     leaving: Vec<Gate<'c>>,
     entering: Vec<Gate<'c>>,
@@ -64,6 +93,14 @@ struct Party<'c> {
 impl Party<'_> {
     fn on_one_node(&self, other: &Party<'_>) -> bool {
         self.endpoint.node.is_some() && self.endpoint.node == other.endpoint.node
+    }
+
+    /// The first pair of addresses of one family.
+    fn addresses(&self, other: &Party<'_>) -> Option<(IpAddr, IpAddr)> {
+        self.endpoint.addresses.iter().find_map(|a| {
+            let same = other.endpoint.addresses.iter().find(|b| a.is_ipv4() == b.is_ipv4());
+            same.map(|b| (*a, *b))
+        })
     }
 }
 
@@ -74,13 +111,18 @@ pub struct Matrix<'c> {
 }
 
 impl<'c> Matrix<'c> {
-    /// All workloads that have an address, by namespace and name.
+    /// All workloads that have an address, by namespace and name, asked by the reference evaluator.
     pub fn new(cluster: &'c Cluster) -> Matrix<'c> {
+        Matrix::by(cluster, cluster)
+    }
+
+    /// The same, asked by an engine.
+    pub fn by(engine: &'c dyn Engine, cluster: &'c Cluster) -> Matrix<'c> {
         let party = |endpoint: &'c Arc<Endpoint>| Party {
-            egress: cluster.applicable(endpoint, Direction::Egress),
-            ingress: cluster.applicable(endpoint, Direction::Ingress),
-            leaving: gates(cluster, endpoint, Direction::Egress),
-            entering: gates(cluster, endpoint, Direction::Ingress),
+            egress: engine.at_workload(endpoint, Direction::Egress),
+            ingress: engine.at_workload(endpoint, Direction::Ingress),
+            leaving: gates(engine, cluster, endpoint, Direction::Egress),
+            entering: gates(engine, cluster, endpoint, Direction::Ingress),
             endpoint,
         };
         let endpoints = cluster.endpoints().filter(|e| !e.addresses.is_empty());
@@ -103,56 +145,57 @@ impl<'c> Matrix<'c> {
     }
 
     /// One row: from the workload at a position to every workload. Empty if there is no such row.
-    pub fn row(&self, from: usize, to: PortSpec) -> Vec<Cell> {
+    pub fn row(&self, from: usize, to: PortSpec) -> Vec<Cell<'_>> {
         let Some(source) = self.parties.get(from) else { return Vec::new() };
         let cells = self.parties.iter().enumerate();
-        cells.map(|(column, party)| self.cell(source, party, from == column, to)).collect()
+        let cell = |(column, party)| match column == from {
+            true => Cell::fixed(true),
+            false => self.cell(source, party, to),
+        };
+        cells.map(cell).collect()
     }
 
-    fn cell(&self, from: &Party<'_>, to: &Party<'_>, same: bool, port: PortSpec) -> Cell {
-        if same {
-            return Cell { allowed: true, conditional: false, decided_by: None };
-        }
-        let common = from.endpoint.addresses.iter().find_map(|a| {
-            to.endpoint.addresses.iter().find(|b| a.is_ipv4() == b.is_ipv4()).map(|b| (*a, *b))
-        });
-        let Some((source, destination)) = common else {
-            return Cell { allowed: false, conditional: false, decided_by: None };
-        };
-        let flow = |http| Flow {
+    fn cell<'m>(&'m self, from: &'m Party<'_>, to: &'m Party<'_>, port: PortSpec) -> Cell<'m> {
+        let Some((source, destination)) = from.addresses(to) else { return Cell::fixed(false) };
+        let mut flow = Flow {
             cluster: self.cluster,
             source: Address { ip: Some(source), port: None },
             destination: Address::new(destination, port.port),
             protocol: port.protocol,
             icmp: None,
-            http,
+            http: HttpAtNetwork::Unenforced,
         };
-        let egress = evaluate(&from.egress, &flow(HttpAtNetwork::Unenforced));
-        if !egress.allowed {
-            let decided_by = egress.trace.last().map(TraceEntry::from);
-            return Cell { allowed: false, conditional: false, decided_by };
+        if let (false, step) = from.egress.decision(&flow) {
+            return Cell::denied(step, None);
         }
-        if !from.on_one_node(to) {
-            let gates = from.leaving.iter().chain(&to.entering);
-            let mut legs = gates.map(|g| g.leg(self.cluster, &flow(HttpAtNetwork::Unenforced)));
-            if let Some(leg) = legs.find(|leg| leg.verdict == Word::Deny) {
-                let decided_by = leg.trace.last().cloned();
-                return Cell { allowed: false, conditional: false, decided_by };
-            }
+        if let Some((plane, step)) = self.stopped(from, to, &flow) {
+            return Cell::denied(step, Some(plane));
         }
-        let enforced = to.endpoint.application_enforced;
-        let http = if enforced { HttpAtNetwork::Deferred } else { HttpAtNetwork::Unenforced };
-        let ingress = evaluate(&to.ingress, &flow(http));
-        let conditional = match ingress.trace.last() {
-            Some(Step::Rule { policy, index, .. }) => {
-                policy.ingress.get(*index).is_some_and(|rule| rule.http.is_some())
-            }
-            _ => false,
-        };
-        Cell {
-            allowed: ingress.allowed,
-            conditional: ingress.allowed && conditional,
-            decided_by: ingress.trace.last().map(TraceEntry::from),
-        }
+        flow.http = http_at(to.endpoint);
+        let (allowed, step) = to.ingress.decision(&flow);
+        let conditional = allowed && step.is_some_and(rests_on_http);
+        let decided_by = step.map(|step| Decided { step, plane: None });
+        Cell { allowed, conditional, decided_by }
     }
+
+    /// What stops traffic between hosts, if a host endpoint does.
+    fn stopped<'m>(
+        &self,
+        from: &'m Party<'_>,
+        to: &'m Party<'_>,
+        flow: &Flow<'_>,
+    ) -> Option<(Plane, Option<Step<'m>>)> {
+        if from.on_one_node(to) {
+            return None;
+        }
+        from.leaving.iter().chain(&to.entering).find_map(|gate| {
+            let (plane, last) = gate.pass(self.cluster, flow).pop()?;
+            (!last.allowed).then(|| (plane, last.trace.last().copied()))
+        })
+    }
+}
+
+/// Whether the rule that decided has HTTP criteria.
+fn rests_on_http(step: Step<'_>) -> bool {
+    matches!(step, Step::Rule { rule, .. } if rule.http.is_some())
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::{
-    Action, Applicable, Criterion, DefaultAction, EntityMatch, Facts, Policy, Rule, Side, Step,
-    Tri, Verdict, holds,
+    Action, Criterion, DefaultAction, Direction, EntityMatch, Facts, Policy, Rule, Side, Step, Tri,
+    Verdict, holds,
 };
 
 /// One step of a trace as the command contract writes it.
@@ -110,7 +110,7 @@ pub struct Lack<'a> {
 pub fn nearest<'a>(
     verdict: &Verdict<'a>,
     facts: &dyn Facts,
-    applicable: &Applicable,
+    direction: Direction,
 ) -> Option<Lack<'a>> {
     let Some(Step::TierDefault { tier, .. }) = verdict.trace.last() else { return None };
     let policies = verdict.trace.iter().filter_map(|step| match step {
@@ -118,7 +118,7 @@ pub fn nearest<'a>(
         _ => None,
     });
     let rules = policies.flat_map(|policy| {
-        let rules = policy.rules(applicable.direction).iter().enumerate();
+        let rules = policy.rules(direction).iter().enumerate();
         rules.filter(|(_, r)| r.action == Action::Allow).map(move |(i, r)| (policy, i, r))
     });
     let lacks =
@@ -134,23 +134,23 @@ fn lacking(rule: &Rule, facts: &dyn Facts) -> Vec<(Criterion, Tri)> {
 impl Verdict<'_> {
     /// The verdict in one sentence: what decided, and for a denial by default what the nearest
     /// Allow rule lacked. Holds no header, query or body.
-    pub fn reason(&self, facts: &dyn Facts, applicable: &Applicable) -> String {
+    pub fn reason(&self, facts: &dyn Facts, direction: Direction) -> String {
         let Some(last) = self.trace.last() else { return "nothing decided".to_owned() };
         let mut sentence = decision(last, facts);
-        if let Some(lack) = nearest(self, facts, applicable) {
-            sentence.push_str(&format!("; {}", LackText { lack: &lack, facts, applicable }));
+        if let Some(lack) = nearest(self, facts, direction) {
+            sentence.push_str(&format!("; {}", LackText { lack: &lack, facts, direction }));
         }
         sentence
     }
 
     /// Whether the denial rests on a path that has no safe normal form: some Allow rule would have
     /// matched if its path criterion could be answered.
-    pub fn rests_on_path(&self, facts: &dyn Facts, applicable: &Applicable) -> bool {
+    pub fn rests_on_path(&self, facts: &dyn Facts, direction: Direction) -> bool {
         let asked = self.trace.iter().filter_map(|step| match step {
             Step::NoMatch { policy } => Some(*policy),
             _ => None,
         });
-        let mut rules = asked.flat_map(|p| p.rules(applicable.direction));
+        let mut rules = asked.flat_map(|p| p.rules(direction));
         !self.allowed
             && rules.any(|rule| {
                 rule.action == Action::Allow
@@ -204,13 +204,13 @@ fn doubt(_: &Policy, facts: &dyn Facts) -> String {
 struct LackText<'a> {
     lack: &'a Lack<'a>,
     facts: &'a dyn Facts,
-    applicable: &'a Applicable,
+    direction: Direction,
 }
 
 impl fmt::Display for LackText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Lack { policy, index, criteria } = self.lack;
-        let rules = policy.rules(self.applicable.direction);
+        let rules = policy.rules(self.direction);
         let Some(rule) = rules.get(*index) else { return Ok(()) };
         write!(f, "rule {} of {} would allow ", rule.origin, policy.id)?;
         let mut separator = "";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use tortie_policy::{Cell, Matrix, PortSpec};
+use tortie_policy::{Matrix, PortSpec};
 
 use crate::input::Files;
 use crate::output::{Failure, Format, Progress, YES, json, text};
@@ -71,7 +71,7 @@ fn answer(matrix: &Matrix<'_>, ports: &[PortSpec]) -> Answer {
                 from: from.clone(),
                 to: to.clone(),
             }));
-            rows.push(row.iter().map(|cell: &Cell| cell.allowed).collect());
+            rows.push(row.iter().map(|cell| cell.allowed).collect());
             progress.step();
         }
         answer.matrix.insert(port.to_string(), rows);

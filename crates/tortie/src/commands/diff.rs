@@ -1,6 +1,6 @@
 //! `tortie diff`: changed verdicts between workloads, not changed text.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -114,27 +114,39 @@ fn named_ports(clusters: [&Cluster; 2]) -> Vec<PortSpec> {
     ports.into_iter().collect()
 }
 
+/// A matrix with the positions of its workloads by name.
+struct View<'m> {
+    matrix: &'m Matrix<'m>,
+    positions: BTreeMap<String, usize>,
+}
+
+impl<'m> View<'m> {
+    fn new(matrix: &'m Matrix<'m>) -> View<'m> {
+        let names = matrix.endpoints().map(|e| e.id.to_string());
+        View { matrix, positions: names.zip(0..).collect() }
+    }
+
+    /// From a workload to every one; empty if there is no such workload.
+    fn row(&self, from: &str, port: PortSpec) -> Vec<Cell<'_>> {
+        let position = self.positions.get(from);
+        position.map(|p| self.matrix.row(*p, port)).unwrap_or_default()
+    }
+
+    fn side(&self, row: &[Cell<'_>], to: &str) -> Option<Side> {
+        self.positions.get(to).and_then(|p| row.get(*p)).map(side)
+    }
+}
+
 fn changes(old: &Matrix<'_>, new: &Matrix<'_>, ports: &[PortSpec]) -> Vec<Change> {
-    let names = |matrix: &Matrix<'_>| -> Vec<String> {
-        matrix.endpoints().map(|e| e.id.to_string()).collect()
-    };
-    let (before, after) = (names(old), names(new));
-    let all: BTreeSet<&String> = before.iter().chain(&after).collect();
-    let mut progress = Progress::new("rows", all.len() * ports.len());
+    let (old, new) = (View::new(old), View::new(new));
+    let names: BTreeSet<&String> = old.positions.keys().chain(new.positions.keys()).collect();
+    let mut progress = Progress::new("rows", names.len() * ports.len());
     let mut changes = Vec::new();
-    for from in &all {
-        let row = |names: &[String], matrix: &Matrix<'_>, port| {
-            let position = names.iter().position(|n| n == *from);
-            position.map(|p| matrix.row(p, port)).unwrap_or_default()
-        };
+    for from in &names {
         for port in ports {
-            let (was, is) = (row(&before, old, *port), row(&after, new, *port));
-            for to in &all {
-                let cell = |names: &[String], cells: &[Cell]| {
-                    let position = names.iter().position(|n| n == *to);
-                    position.and_then(|p| cells.get(p)).map(side)
-                };
-                let (was, is) = (cell(&before, &was), cell(&after, &is));
+            let (was, is) = (old.row(from, *port), new.row(from, *port));
+            for to in &names {
+                let (was, is) = (old.side(&was, to), new.side(&is, to));
                 if differ(was.as_ref(), is.as_ref()) {
                     let (from, to) = ((*from).clone(), (*to).clone());
                     changes.push(Change { from, to, port: port.to_string(), old: was, new: is });
@@ -146,11 +158,11 @@ fn changes(old: &Matrix<'_>, new: &Matrix<'_>, ports: &[PortSpec]) -> Vec<Change
     changes
 }
 
-fn side(cell: &Cell) -> Side {
+fn side(cell: &Cell<'_>) -> Side {
     Side {
         verdict: cell.allowed.into(),
         conditional: cell.conditional,
-        decided_by: cell.decided_by.clone(),
+        decided_by: cell.decided_by.map(TraceEntry::from),
     }
 }
 
