@@ -4,8 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use smol_str::SmolStr;
-use tortie_policy::Protocol;
+use smol_str::{SmolStr, format_smolstr};
+use tortie_policy::{PortMatch, Protocol, Rule, ServiceRef, Side};
+use tortie_selector::Selector;
+
+use crate::{RuleSets, SideSets};
 
 /// Name of an IP set; equal criteria have equal ids.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +17,66 @@ pub struct SetId(pub SmolStr);
 impl fmt::Display for SetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+impl SetId {
+    /// The addresses of everything whose labels a selector matches: a set of nets.
+    pub fn of_selector(selector: &Selector) -> SetId {
+        SetId(selector.id().into())
+    }
+
+    /// Every workload's and host endpoint's ports of a name: a set of addresses with ports.
+    pub fn of_port(name: &str) -> SetId {
+        SetId(format_smolstr!("n:{name}"))
+    }
+
+    /// What is behind a service, as a receiver: a set of addresses with ports.
+    pub fn of_service(service: &ServiceRef) -> SetId {
+        SetId(format_smolstr!("svc:{service}"))
+    }
+
+    /// The addresses behind a service, as a sender: a set of nets.
+    pub fn of_service_addresses(service: &ServiceRef) -> SetId {
+        SetId(format_smolstr!("svcnoport:{service}"))
+    }
+}
+
+impl RuleSets {
+    /// The sets that stand for the selectors, named ports and services of a rule.
+    pub fn of(rule: &Rule) -> RuleSets {
+        let side = |side| SideSets::of(rule, side);
+        RuleSets { source: side(Side::Source), destination: side(Side::Destination) }
+    }
+}
+
+impl SideSets {
+    fn of(rule: &Rule, side: Side) -> SideSets {
+        let entity = rule.side(side);
+        let named = |ports: &[PortMatch]| {
+            let names = ports.iter().filter_map(|port| match port {
+                PortMatch::Named(name) => Some(SetId::of_port(name)),
+                PortMatch::Range(..) => None,
+            });
+            names.collect()
+        };
+        let peers = entity.peers.as_ref();
+        let selected = |selector: Option<&Selector>| selector.map(SetId::of_selector);
+        let mut sets = SideSets {
+            included: selected(peers.and_then(|p| p.included.as_ref())).into_iter().collect(),
+            excluded: selected(peers.and_then(|p| p.excluded.as_ref())).into_iter().collect(),
+            named_ports: named(&entity.ports),
+            not_named_ports: named(&entity.not_ports),
+            services: Vec::new(),
+        };
+        match (&entity.service, side) {
+            (Some(service), Side::Source) => {
+                sets.included.push(SetId::of_service_addresses(service));
+            }
+            (Some(service), Side::Destination) => sets.services.push(SetId::of_service(service)),
+            (None, _) => {}
+        }
+        sets
     }
 }
 
@@ -33,14 +96,23 @@ pub enum Member {
     Net(IpNet),
     /// An address with protocol and port.
     AddressPort(IpAddr, Protocol, u16),
+    /// Text from elsewhere that cannot be read, by a number that stands for it. In a set that has
+    /// one, an address that no other member holds may or may not be a member.
+    Unreadable(u64),
 }
 
 impl Member {
-    /// The kind of set it can be in.
-    pub fn kind(&self) -> SetKind {
+    /// A single address.
+    pub fn address(address: IpAddr) -> Member {
+        Member::Net(address.to_canonical().into())
+    }
+
+    /// The kind of set it can be in; any, if it cannot be read.
+    pub fn kind(&self) -> Option<SetKind> {
         match self {
-            Member::Net(_) => SetKind::Net,
-            Member::AddressPort(..) => SetKind::AddressPort,
+            Member::Net(_) => Some(SetKind::Net),
+            Member::AddressPort(..) => Some(SetKind::AddressPort),
+            Member::Unreadable(_) => None,
         }
     }
 }
@@ -53,6 +125,7 @@ impl fmt::Display for Member {
             Member::AddressPort(address, protocol, port) => {
                 write!(f, "{address},{}:{port}", wire_protocol(*protocol))
             }
+            Member::Unreadable(_) => f.write_str("unreadable"),
         }
     }
 }

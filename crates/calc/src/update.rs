@@ -7,8 +7,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use smol_str::SmolStr;
 use tortie_policy::{
-    Account, DefaultAction, Direction, EndpointId, HostSettings, Interface, Labels, NamedPort,
-    Plane, Policy, PolicyId, Profile, Side, Trust,
+    Account, Compat, DefaultAction, Direction, EndpointId, HostSettings, Interface, Labels,
+    NamedPort, Plane, Policy, PolicyId, Profile, Side, Trust,
 };
 
 use crate::{Member, SetId, SetKind};
@@ -228,6 +228,8 @@ pub struct LocalHost {
 pub struct Settings {
     /// Trust domains.
     pub trust: Trust,
+    /// The points in which Calico's behaviour is chosen over the strict one.
+    pub compat: Compat,
     /// What the node's own traffic is spared.
     pub host: HostSettings,
     /// Whether [`Update::Address`] is sent for every workload of the cluster, so that an address
