@@ -5,6 +5,7 @@
 //! - [`validation`]: the tables under `corpus/validation` of documents and their errors.
 //! - [`cluster`] and [`resources`]: from YAML in a test to what it describes.
 //! - [`Property`]: runs a property on random values, with a seed that is printed.
+//! - [`scale`]: clusters of a size, for benchmarks.
 //! - [`table`]: reads tables of tab-separated cells.
 //! - [`world`]: random clusters and traffic, for comparing engines with each other.
 //! - [`workspace`]: the packages and edges of this repository, for the layering and licence tests.
@@ -14,6 +15,7 @@ mod engine;
 #[doc(hidden)]
 pub mod fuzz;
 mod property;
+pub mod scale;
 pub mod table;
 pub mod validation;
 pub mod verdicts;
