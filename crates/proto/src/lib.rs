@@ -1,4 +1,4 @@
-//! Generated wire code: Envoy's ext_authz v3 and two health services.
+//! Generated wire code: Envoy's ext_authz, two health services, and Policy Sync.
 //!
 //! The sources are this project's own small `.proto` files in `/proto`. They declare only the
 //! messages and fields that Tortie reads or sends, under the packages, names and numbers of the
@@ -56,6 +56,9 @@ pub mod packages {
     pub mod dikastes {
         package!("dikastes");
     }
+    pub mod felix {
+        package!("felix");
+    }
     pub mod grpc {
         pub mod health {
             pub mod v1 {
@@ -76,6 +79,11 @@ pub mod ext_authz {
 /// `dikastes.Healthz`: readiness and liveness as Calico's Dikastes offers them.
 pub mod dikastes {
     pub use crate::packages::dikastes::*;
+}
+
+/// `felix`: Policy Sync as Calico's node agent speaks it, with this project's additions.
+pub mod felix {
+    pub use crate::packages::felix::*;
 }
 
 /// `grpc.health.v1`: the standard health service, `Check` only.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const FILES: &[&str] = &[
     "dikastes/healthz.proto",
     "envoy/service/auth/v3/external_auth.proto",
+    "felix/policysync.proto",
     "grpc/health/v1/health.proto",
 ];
 
@@ -19,6 +20,7 @@ fn generate(protos: &Path) -> BTreeMap<String, String> {
         .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .bytes(".")
+        .btree_map(".felix")
         .build_transport(false)
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors)
