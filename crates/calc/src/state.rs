@@ -139,7 +139,7 @@ impl State {
 
     fn remove_policy(&mut self, id: &PolicyId) -> Result<(), Disorder> {
         existed(self.policies.remove(id).is_some(), || id.to_string())?;
-        let mut tiers = self.endpoints.values().flat_map(|e| &e.tiers);
+        let mut tiers = self.endpoints.values().flat_map(|e| e.tiers.iter());
         let named = tiers.any(|tier| tier.ingress.contains(id) || tier.egress.contains(id));
         unreferred(named, || id.to_string())
     }

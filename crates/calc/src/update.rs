@@ -196,8 +196,8 @@ pub struct LocalEndpoint {
     pub addresses: Vec<IpAddr>,
     /// Its service account; unknown to sidecars.
     pub account: Option<Account>,
-    /// Tiers in order, each with a policy that applies.
-    pub tiers: Vec<EndpointTier>,
+    /// Tiers in order, each with a policy that applies. Endpoints with the same policies share them.
+    pub tiers: Arc<[EndpointTier]>,
     /// Profiles in order.
     pub profiles: Vec<SmolStr>,
     /// Declared ports that have a name.
@@ -218,7 +218,7 @@ pub struct LocalHost {
     /// Its expected addresses.
     pub addresses: Vec<IpAddr>,
     /// Tiers in order, for each plane with a policy that applies.
-    pub planes: Vec<(Plane, Vec<EndpointTier>)>,
+    pub planes: Vec<(Plane, Arc<[EndpointTier]>)>,
     /// Profiles in order.
     pub profiles: Vec<SmolStr>,
 }

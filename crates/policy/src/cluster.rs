@@ -9,9 +9,9 @@ use tortie_model::{FieldError, Resource};
 
 use crate::build::Builder;
 use crate::{
-    Account, Compat, CompatPoint, DefaultAction, Direction, Endpoint, EndpointId, HostEndpoint, HostSettings,
-    Interface, Labels, NetworkSet, Order, Policy, PolicyId, Profile, Protocol, ServiceRef, Stage,
-    StagedAction, Tier, Trust,
+    Account, Compat, CompatPoint, DefaultAction, Direction, Endpoint, EndpointId, HostEndpoint,
+    HostSettings, Interface, Labels, NetworkSet, Order, Policy, PolicyId, Profile, Protocol,
+    ServiceRef, Stage, StagedAction, Tier, Trust,
 };
 
 /// Policies, tiers, endpoints, network sets, namespaces, service accounts and services.
@@ -85,8 +85,11 @@ impl Plane {
         }
     }
 
+    /// All planes, in the order packets meet them.
+    pub const ALL: [Plane; 4] = [Plane::Untracked, Plane::PreDnat, Plane::Forward, Plane::Normal];
+
     /// Whether policies of a stage are asked in this plane.
-    fn asks(self, stage: Stage) -> bool {
+    pub fn asks(self, stage: Stage) -> bool {
         match self {
             Plane::Untracked => stage == Stage::Untracked,
             Plane::PreDnat => stage == Stage::PreDnat,

@@ -42,6 +42,11 @@ fn replica(workload: &Workload, index: u32) -> Pod {
 /// Everything wrong with a pod but its name.
 pub(crate) fn check_pod(pod: &Pod, errors: &mut Vec<FieldError>) {
     endpoint(pod, false, errors);
+    check_account(pod, errors);
+}
+
+/// Refuses a service account's name that no API server would have.
+pub(crate) fn check_account(pod: &Pod, errors: &mut Vec<FieldError>) {
     let account = service_account(pod);
     if !is_dns_subdomain(account) {
         let reason = format!("`{account}` is not the name of a service account");

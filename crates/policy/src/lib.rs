@@ -29,6 +29,7 @@ mod query;
 mod reason;
 mod rule;
 mod services;
+mod single;
 mod spiffe;
 mod tri;
 
@@ -55,6 +56,11 @@ pub use reason::{Lack, TraceEntry, nearest};
 pub use rule::{
     Accounts, Action, DefaultAction, Direction, EntityMatch, IcmpMatch, Order, Peers, Policy,
     Profile, Rule, Scope, ServiceRef, Side, Stage, StagedAction, Tier,
+};
+pub use single::{
+    Read, Single, SinglePod, account_profile, account_profile_name, allow_all_profile,
+    assign_addresses, namespace_profile, namespace_profile_name, selected_by, unseen_account,
+    unseen_namespace,
 };
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
 pub use tri::Tri;

@@ -147,7 +147,7 @@ pub struct Tier {
 
 impl Tier {
     /// Defined tiers first, then by order, then by name.
-    pub(crate) fn sort_key(&self) -> (bool, Order, &str) {
+    pub fn sort_key(&self) -> (bool, Order, &str) {
         (!self.defined, self.order, &self.name)
     }
 }

@@ -1,0 +1,228 @@
+//! Single resources, each read on its own: nothing is inherited yet, and nothing is known of others.
+//!
+//! [`crate::Cluster`] puts resources together all at once; whoever keeps a cluster current as they
+//! change reads them here one at a time, by the same conversions.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+use tortie_model::{FieldError, Object, Pod, Resource, Service, Workload};
+
+use crate::cluster::Backend;
+use crate::convert::{self, BUILT_IN_TIERS};
+use crate::{
+    Account, Endpoint, HostEndpoint, Labels, NetworkSet, Order, Policy, Profile,
+    ServiceRef, Tier, kubernetes, labels, name, services,
+};
+
+/// What one resource is to policy.
+#[derive(Debug, Clone)]
+pub enum Single {
+    /// A policy of any kind.
+    Policy(Box<Policy>),
+    /// A tier.
+    Tier(Tier),
+    /// A profile.
+    Profile(Profile),
+    /// A network set, without inherited labels.
+    NetworkSet(NetworkSet),
+    /// A host endpoint, without inherited labels.
+    Host(HostEndpoint),
+    /// A workload endpoint that is no pod, without inherited labels.
+    Workload(Endpoint),
+    /// A pod, or the pods a workload kind stands for.
+    Pods(Vec<SinglePod>),
+    /// Labels of a namespace as selectors see them, and whether it asks for sidecars.
+    Namespace(Labels, bool),
+    /// Labels of a service account as selectors see them.
+    Account(Account, Labels),
+    /// A service; who is behind it depends on others.
+    Service(ServiceRef, Box<Service>),
+    /// What is behind a service by one of its slices; nothing if the slice belongs to none.
+    Slice(Option<(ServiceRef, Vec<Backend>)>),
+    /// A kind that has a meaning only with others of its kind: settings of hosts, nodes.
+    Setting,
+    /// A kind without a meaning for policy.
+    Nothing,
+}
+
+/// A pod on its own.
+#[derive(Debug, Clone)]
+pub struct SinglePod {
+    /// Its endpoint, without inherited labels. `application_enforced` says whether a sidecar would
+    /// be injected if the namespace asks for them.
+    pub endpoint: Endpoint,
+    /// Whether it shares its node's network, and so is no endpoint, but merely uses its namespace
+    /// and service account.
+    pub host_network: bool,
+    /// Whether it will never use its address again.
+    pub finished: bool,
+}
+
+/// What a resource comes to, and everything wrong with it.
+pub type Read = (Option<Single>, Vec<FieldError>);
+
+impl Single {
+    /// Reads one resource. What cannot be enforced as written comes with its errors; what is left of
+    /// it is what house rule 7 says, or nothing.
+    pub fn read(resource: &Resource) -> Read {
+        let mut errors = Vec::new();
+        let single = match &resource.object {
+            Object::Pod(pod) => {
+                name::check_names(&pod.metadata, &mut errors);
+                Some(Single::Pods(vec![SinglePod::read(pod, &mut errors)]))
+            }
+            Object::Workload(w) => Some(Single::Pods(replicas(&resource.kind, w, &mut errors))),
+            object => read(object, &mut errors),
+        };
+        (single, errors)
+    }
+}
+
+/// Keeps the thing, or its errors.
+fn keep<T>(thing: Result<T, Vec<FieldError>>, errors: &mut Vec<FieldError>) -> Option<T> {
+    thing.map_err(|found| errors.extend(found)).ok()
+}
+
+fn read(object: &Object, errors: &mut Vec<FieldError>) -> Option<Single> {
+    if let Some(policy) = Policy::read(object) {
+        return keep(policy, errors).map(Box::new).map(Single::Policy);
+    }
+    Some(match object {
+        Object::Tier(o) => Single::Tier(keep(Tier::try_from(&**o), errors)?),
+        Object::Profile(o) => Single::Profile(keep(Profile::try_from(&**o), errors)?),
+        Object::GlobalNetworkSet(o) => {
+            Single::NetworkSet(keep(convert::network_set(&o.metadata, false, &o.spec), errors)?)
+        }
+        Object::NetworkSet(o) => {
+            Single::NetworkSet(keep(convert::network_set(&o.metadata, true, &o.spec), errors)?)
+        }
+        Object::HostEndpoint(o) => Single::Host(keep(convert::host_endpoint(o), errors)?),
+        Object::WorkloadEndpoint(o) => {
+            Single::Workload(keep(convert::workload_endpoint(o), errors)?)
+        }
+        Object::Namespace(o) => {
+            name::check_namespace_name(&o.metadata, errors);
+            let own = kubernetes::namespace_labels(o, errors);
+            let own = labels::with_name(own, &o.metadata.name.to_smolstr());
+            Single::Namespace(own, kubernetes::asks_for_sidecars(&o.metadata))
+        }
+        Object::ServiceAccount(o) => {
+            name::check_names(&o.metadata, errors);
+            let own = kubernetes::account_labels(&o.metadata, errors);
+            let name = o.metadata.name.to_smolstr();
+            let own = labels::with_name(own, &name);
+            Single::Account(Account { namespace: kubernetes::namespace_of(&o.metadata), name }, own)
+        }
+        Object::Service(o) => Single::Service(services::name(&o.metadata), o.clone()),
+        Object::EndpointSlice(o) => Single::Slice(services::of_slice(o, errors)),
+        Object::FelixConfiguration(_) | Object::TortieConfiguration(_) | Object::Node(_) => {
+            Single::Setting
+        }
+        _ => Single::Nothing,
+    })
+}
+
+impl Policy {
+    /// Reads the policy that an object is, if it is one.
+    pub fn read(object: &Object) -> Option<Result<Policy, Vec<FieldError>>> {
+        Some(match object {
+            Object::GlobalNetworkPolicy(p) => (&**p).try_into(),
+            Object::NetworkPolicy(p) => (&**p).try_into(),
+            Object::StagedGlobalNetworkPolicy(p) => (&**p).try_into(),
+            Object::StagedNetworkPolicy(p) => (&**p).try_into(),
+            Object::StagedKubernetesNetworkPolicy(p) => (&**p).try_into(),
+            Object::KubernetesNetworkPolicy(p) => (&**p).try_into(),
+            Object::ClusterNetworkPolicy(p) => (&**p).try_into(),
+            _ => return None,
+        })
+    }
+}
+
+impl SinglePod {
+    fn read(pod: &Pod, errors: &mut Vec<FieldError>) -> SinglePod {
+        let endpoint = kubernetes::endpoint(pod, true, errors);
+        kubernetes::check_account(pod, errors);
+        SinglePod {
+            endpoint,
+            host_network: !kubernetes::is_endpoint(pod),
+            finished: kubernetes::is_finished(pod),
+        }
+    }
+}
+
+/// The pods of a workload kind.
+fn replicas(kind: &str, workload: &Workload, errors: &mut Vec<FieldError>) -> Vec<SinglePod> {
+    name::check_names(&workload.metadata, errors);
+    kubernetes::check_template(workload, errors);
+    match kubernetes::expand_workload(kind, workload) {
+        Ok(pods) => pods.iter().map(|pod| SinglePod::read(pod, &mut Vec::new())).collect(),
+        Err(error) => {
+            errors.push(error);
+            Vec::new()
+        }
+    }
+}
+
+/// Labels, as selectors see them, of a namespace that is used but that nobody described.
+pub fn unseen_namespace(name: &SmolStr) -> Labels {
+    labels::with_name(kubernetes::bare_namespace_labels(name), name)
+}
+
+/// Labels, as selectors see them, of a service account that is used but that nobody described.
+pub fn unseen_account(name: &SmolStr) -> Labels {
+    labels::with_name(Labels::new(), name)
+}
+
+/// The name of the profile of a namespace.
+pub fn namespace_profile_name(namespace: &str) -> SmolStr {
+    format_smolstr!("kns.{namespace}")
+}
+
+/// The name of the profile of a service account.
+pub fn account_profile_name(account: &Account) -> SmolStr {
+    format_smolstr!("ksa.{}.{}", account.namespace, account.name)
+}
+
+/// The profile of a namespace with these labels.
+pub fn namespace_profile(namespace: &str, labels: &Labels) -> Profile {
+    kubernetes::namespace_profile(namespace, labels)
+}
+
+/// The profile of a service account with these labels.
+pub fn account_profile(account: &Account, labels: &Labels) -> Profile {
+    kubernetes::account_profile(account, labels)
+}
+
+/// The profile that is always there: it allows everything.
+pub fn allow_all_profile() -> Profile {
+    kubernetes::allow_all_profile()
+}
+
+/// Who is behind a service without slices, as a cluster would find it: the endpoints it selects.
+/// They are asked for their own labels, before any is inherited.
+pub fn selected_by(name: &ServiceRef, service: &Service, endpoints: &[Endpoint]) -> Vec<Backend> {
+    services::selected(name, service, endpoints, &mut Vec::new())
+}
+
+/// Addresses for endpoints that have none yet, in the order given, beside those already taken:
+/// always the same for the same endpoints.
+pub fn assign_addresses<'a>(
+    taken: &BTreeSet<IpAddr>,
+    without: impl Iterator<Item = &'a mut Endpoint>,
+) {
+    kubernetes::assign_addresses(taken, without);
+}
+
+impl Tier {
+    /// The tiers that are there without being defined.
+    pub fn built_in() -> impl Iterator<Item = Tier> {
+        BUILT_IN_TIERS.iter().map(|(name, order, default_action)| Tier {
+            name: SmolStr::from(*name),
+            order: Order::new(Some(*order)).unwrap_or(Order::LAST),
+            default_action: *default_action,
+            defined: true,
+        })
+    }
+}
