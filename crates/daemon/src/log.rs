@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::reload;
 
 /// The environment variable that sets what is logged, in the syntax of `tracing` filters:
 /// `warn`, or `info,tortie_authz=debug`.
@@ -78,10 +80,57 @@ pub fn filter(debug: bool, env: Option<String>) -> String {
     }
 }
 
+/// Changes what a running process logs; clones are the same.
+#[derive(Clone)]
+pub struct Handle(Arc<Inner>);
+
+struct Inner {
+    /// As it was set last.
+    filter: Mutex<String>,
+    set: Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>,
+}
+
+impl Handle {
+    /// What is logged now, as it was set.
+    #[must_use]
+    pub fn filter(&self) -> String {
+        self.0.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Logs by another filter from now on.
+    ///
+    /// # Errors
+    /// If the filter does not parse; the old one stays.
+    pub fn set(&self, filter: &str) -> Result<(), LogError> {
+        let parsed = parse(filter)?;
+        let fail = |error: reload::Error| LogError::Filter {
+            filter: filter.to_owned(),
+            reason: error.to_string(),
+        };
+        let mut current = self.0.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.0.set)(parsed).map_err(fail)?;
+        filter.clone_into(&mut current);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle").field(&self.filter()).finish()
+    }
+}
+
 /// Starts logging to standard error for the whole process. Call it once, from `main`.
-pub fn init(format: Format, filter: &str) -> Result<(), LogError> {
-    let subscriber = subscriber(format, filter, io::stderr, io::stderr().is_terminal())?;
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)
+pub fn init(format: Format, filter: &str) -> Result<Handle, LogError> {
+    let (subscriber, handle) = reloadable(format, filter, io::stderr, io::stderr().is_terminal())?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)?;
+    Ok(handle)
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::builder()
+        .parse(filter)
+        .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })
 }
 
 /// A subscriber that writes to `writer`; what [`init`] installs, open to tests.
@@ -94,24 +143,38 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let fail = |reason: String| LogError::Filter { filter: filter.to_owned(), reason };
-    let filter = EnvFilter::builder().parse(filter).map_err(|error| fail(error.to_string()))?;
+    reloadable(format, filter, writer, colours).map(|(subscriber, _)| subscriber)
+}
+
+/// As [`subscriber`], with the handle that changes its filter.
+pub fn reloadable<W>(
+    format: Format,
+    filter: &str,
+    writer: W,
+    colours: bool,
+) -> Result<(Box<dyn Subscriber + Send + Sync>, Handle), LogError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     // Errors of the writer would be reported with `eprintln!`, which panics if standard error is
     // what failed: a full disk must not reach the request that logs.
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(parse(filter)?)
         .with_writer(writer)
         .log_internal_errors(false);
+    let handle = |set| Handle(Arc::new(Inner { filter: Mutex::new(filter.to_owned()), set }));
     Ok(match format {
-        Format::Human => Box::new(builder.with_ansi(colours).finish()),
-        Format::Json => Box::new(
-            builder
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false)
-                .finish(),
-        ),
+        Format::Human => {
+            let builder = builder.with_ansi(colours).with_filter_reloading();
+            let reload = builder.reload_handle();
+            (Box::new(builder.finish()), handle(Box::new(move |filter| reload.reload(filter))))
+        }
+        Format::Json => {
+            let json = builder.json().flatten_event(true);
+            let json = json.with_current_span(false).with_span_list(false).with_filter_reloading();
+            let reload = json.reload_handle();
+            (Box::new(json.finish()), handle(Box::new(move |filter| reload.reload(filter))))
+        }
     })
 }
 
@@ -155,6 +218,24 @@ mod tests {
         assert_eq!(value["rule"], 3);
         assert_eq!(value["message"], "denied");
         assert_eq!(value["level"], "INFO");
+    }
+
+    #[test]
+    fn the_filter_changes_at_run_time() {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let (subscriber, handle) =
+            reloadable(Format::Json, "info", move || writer.clone(), false).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!("one");
+            handle.set("debug").unwrap();
+            tracing::debug!("two");
+            assert!(handle.set("a=b=c").is_err());
+            tracing::debug!("three");
+        });
+        assert_eq!(handle.filter(), "debug");
+        let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("one") && text.contains("two") && text.contains("three"), "{text}");
     }
 
     #[test]
