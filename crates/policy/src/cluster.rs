@@ -348,7 +348,7 @@ impl Cluster {
 
     /// A tier by name. One that nobody defined still holds its policies: it comes after all
     /// others and denies what they do not allow.
-    fn tier(&self, name: &str) -> Arc<Tier> {
+    pub fn tier(&self, name: &str) -> Arc<Tier> {
         self.tiers.get(name).cloned().unwrap_or_else(|| {
             Arc::new(Tier {
                 name: name.into(),

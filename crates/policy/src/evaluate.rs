@@ -7,8 +7,8 @@
 //! decided, the profiles do, and where they do not, the traffic is denied.
 
 use crate::{
-    Action, Applicable, CompatPoint, DefaultAction, End, EntityMatch, Facts, Failsafe, HttpMatch, Policy,
-    PortMatch, Profile, Rule, Side, Tier, Tri,
+    Action, Applicable, CompatPoint, DefaultAction, End, EntityMatch, Facts, Failsafe, HttpMatch,
+    Policy, PortMatch, Profile, Rule, Side, Tier, Tri,
 };
 
 /// The answer for one endpoint and direction, with the way to it.
@@ -158,7 +158,7 @@ fn profiles<'a>(
 }
 
 /// What a rule does: in doubt it does not allow, and does deny; a doubtful Pass denies, too.
-fn effect(action: Action, certainty: Tri) -> Option<Action> {
+pub fn effect(action: Action, certainty: Tri) -> Option<Action> {
     match (action, certainty) {
         (_, Tri::False) | (Action::Allow | Action::Log, Tri::Unknown) => None,
         (Action::Deny | Action::Pass, Tri::Unknown) => Some(Action::Deny),

@@ -11,8 +11,9 @@ use ipnet::IpNet;
 use tortie_selector::Selector;
 
 use crate::{
-    Account, Cluster, Compat, CompatPoint, Endpoint, HostEndpoint, IcmpMatch, InvalidPath, IpVersion, Labels, NamedPort,
-    NetworkSet, NormalPath, PathMatch, Peers, Protocol, Scope, ServiceRef, Side, SpiffeId, Tri,
+    Account, Cluster, Compat, CompatPoint, Endpoint, HostEndpoint, IcmpMatch, InvalidPath,
+    IpVersion, Labels, NamedPort, NetworkSet, NormalPath, PathMatch, Peers, Protocol, Scope,
+    ServiceRef, Side, SpiffeId, Tri,
 };
 
 /// Answers to the criteria of a rule.
@@ -405,6 +406,11 @@ impl<'a> HttpRequest<'a> {
     pub fn invalid_path(&self) -> Option<InvalidPath> {
         self.path.as_ref().err().copied()
     }
+
+    /// The path, if it has a normal form.
+    pub fn path(&self) -> Option<&NormalPath<'a>> {
+        self.path.as_ref().ok()
+    }
 }
 
 /// A sidecar's view of a request or connection to the workload it guards.
@@ -413,6 +419,7 @@ pub struct Request<'a> {
     cluster: &'a Cluster,
     source: Address,
     destination: Address,
+    principals: (Principal, Principal),
     source_binding: Binding,
     destination_binding: Binding,
     protocol: Protocol,
@@ -444,8 +451,9 @@ impl<'a> Request<'a> {
         };
         Request {
             cluster,
-            source_binding: Binding::new(cluster, &source.0, source.1, trusted),
-            destination_binding: Binding::new(cluster, &destination.0, destination.1, true),
+            source_binding: Binding::new(cluster, &source.0, source.1.clone(), trusted),
+            destination_binding: Binding::new(cluster, &destination.0, destination.1.clone(), true),
+            principals: (source.1, destination.1),
             source: source.0,
             destination: destination.0,
             protocol,
@@ -456,6 +464,24 @@ impl<'a> Request<'a> {
     /// Why no path criterion can be answered, if so.
     pub fn invalid_path(&self) -> Option<InvalidPath> {
         self.http.as_ref().and_then(HttpRequest::invalid_path)
+    }
+
+    /// The address of a side, and what its certificate says.
+    pub fn end(&self, side: Side) -> (Address, &Principal) {
+        match side {
+            Side::Source => (self.source, &self.principals.0),
+            Side::Destination => (self.destination, &self.principals.1),
+        }
+    }
+
+    /// The protocol the request came by.
+    pub fn transport(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The HTTP part, if there is one.
+    pub fn http_request(&self) -> Option<&HttpRequest<'a>> {
+        self.http.as_ref()
     }
 
     fn side(&self, side: Side) -> (&Address, &Binding) {

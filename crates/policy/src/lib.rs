@@ -25,6 +25,7 @@ mod labels;
 mod layer4;
 mod matrix;
 mod name;
+mod parts;
 mod query;
 mod reason;
 mod rule;
@@ -42,7 +43,7 @@ pub use endpoint::{
     NetworkSet,
 };
 pub use engine::{Decider, Engine};
-pub use evaluate::{Criterion, Step, Verdict, evaluate, holds, matches};
+pub use evaluate::{Criterion, Step, Verdict, effect, evaluate, holds, matches};
 pub use facts::{Address, Facts, Flow, HttpAtNetwork, HttpRequest, Principal, Request, Trust};
 pub use http::{HttpMatch, InvalidPath, NormalPath, PathMatch};
 pub use kubernetes::{asks_for_sidecars, expand_workload, has_sidecar, service_account};

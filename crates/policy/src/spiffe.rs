@@ -40,6 +40,16 @@ impl SpiffeId {
     /// # Errors
     /// Says which part is not as it must be.
     pub fn parse(text: &str) -> Result<SpiffeId, InvalidSpiffeId> {
+        let (trust_domain, namespace, name) = SpiffeId::split(text)?;
+        let account = Account { namespace: namespace.into(), name: name.into() };
+        Ok(SpiffeId { trust_domain: trust_domain.into(), account })
+    }
+
+    /// Trust domain, namespace and service account of a SPIFFE ID, as parts of its text.
+    ///
+    /// # Errors
+    /// As [`SpiffeId::parse`].
+    pub fn split(text: &str) -> Result<(&str, &str, &str), InvalidSpiffeId> {
         let rest = text.strip_prefix("spiffe://").ok_or(InvalidSpiffeId::Scheme)?;
         let mut parts = rest.split('/');
         let (trust_domain, ns, namespace, sa, account, end) =
@@ -47,23 +57,21 @@ impl SpiffeId {
         if ns != Some("ns") || sa != Some("sa") || end.is_some() {
             return Err(InvalidSpiffeId::Layout);
         }
-        Ok(SpiffeId {
-            trust_domain: part(trust_domain, "trust domain")?,
-            account: Account {
-                namespace: part(namespace, "namespace")?,
-                name: part(account, "service account")?,
-            },
-        })
+        Ok((
+            part(trust_domain, "trust domain")?,
+            part(namespace, "namespace")?,
+            part(account, "service account")?,
+        ))
     }
 }
 
-fn part(text: Option<&str>, what: &'static str) -> Result<SmolStr, InvalidSpiffeId> {
+fn part<'a>(text: Option<&'a str>, what: &'static str) -> Result<&'a str, InvalidSpiffeId> {
     let text = text.ok_or(InvalidSpiffeId::Layout)?;
     let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b);
     if text.is_empty() || text.len() > MAX_PART || !text.bytes().all(valid) {
         return Err(InvalidSpiffeId::Part(what));
     }
-    Ok(text.into())
+    Ok(text)
 }
 
 impl fmt::Display for SpiffeId {
