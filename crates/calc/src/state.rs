@@ -15,8 +15,8 @@ use crate::{
 /// Everything one node has to enforce, as told by [`Update`]s.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// IP sets.
-    pub sets: HashMap<SetId, IpSet>,
+    /// IP sets. Copies of a state share them.
+    pub sets: HashMap<SetId, Arc<IpSet>>,
     /// Policies that apply to an endpoint of the node.
     pub policies: BTreeMap<PolicyId, Arc<ActivePolicy>>,
     /// Profiles of the node's endpoints.
@@ -44,6 +44,9 @@ pub struct IpSet {
     pub kind: SetKind,
     /// Members.
     pub members: HashSet<Member>,
+    /// Whether there are members that could not be read, so that what is no member may be one all
+    /// the same.
+    pub incomplete: bool,
 }
 
 /// An update that breaks the order of updates. It has been applied all the same, as far as it
@@ -73,9 +76,13 @@ impl State {
         match update {
             Update::InSync => self.in_sync = true,
             Update::IpSet { id, kind, members } => {
-                self.sets.insert(id, IpSet { kind, members: members.into_iter().collect() });
+                let members = members.into_iter().collect();
+                self.sets.insert(id, Arc::new(IpSet { kind, members, incomplete: false }));
             }
-            Update::IpSetDelta { id, added, removed } => return self.delta(id, added, &removed),
+            Update::IpSetDelta { id, added, removed } => return self.delta(&id, added, &removed),
+            Update::IpSetIncomplete(id, incomplete) => {
+                self.set(&id)?.incomplete = incomplete;
+            }
             Update::IpSetRemove(id) => return self.remove_set(&id),
             Update::Policy(policy) => {
                 let missing = self.missing_set(policy.ingress.iter().chain(&policy.egress));
@@ -116,10 +123,13 @@ impl State {
         Ok(())
     }
 
-    fn delta(&mut self, id: SetId, added: Vec<Member>, removed: &[Member]) -> Result<(), Disorder> {
-        let Some(set) = self.sets.get_mut(&id) else {
-            return Err(Disorder::UnknownSetChanged(id));
-        };
+    fn set(&mut self, id: &SetId) -> Result<&mut IpSet, Disorder> {
+        let set = self.sets.get_mut(id).map(Arc::make_mut);
+        set.ok_or_else(|| Disorder::UnknownSetChanged(id.clone()))
+    }
+
+    fn delta(&mut self, id: &SetId, added: Vec<Member>, removed: &[Member]) -> Result<(), Disorder> {
+        let set = self.set(id)?;
         set.members.extend(added);
         for member in removed {
             set.members.remove(member);

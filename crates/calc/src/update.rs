@@ -37,6 +37,9 @@ pub enum Update {
         /// Members before.
         removed: Vec<Member>,
     },
+    /// Whether a set has members that could not be read: then an address that is not a member may be
+    /// one all the same. Only said of sets that come from elsewhere; a set that is told anew has none.
+    IpSetIncomplete(SetId, bool),
     /// A set that no rule names any more.
     IpSetRemove(SetId),
     /// A policy that is new or has changed.
