@@ -11,7 +11,7 @@ use crate::{IntOrString, ObjectMeta};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FelixConfiguration {
-    /// Name: `default`, or `node.<name>`.
+    /// Name: `default`, `node.<name>`, or any other with a `nodeSelector`.
     pub metadata: ObjectMeta,
     /// The settings.
     pub spec: FelixConfigurationSpec,
@@ -21,6 +21,9 @@ pub struct FelixConfiguration {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FelixConfigurationSpec {
+    /// Nodes by label: the object counts for these alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_selector: Option<String>,
     /// Where per-workload Policy Sync sockets are; empty switches them off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_sync_path_prefix: Option<String>,
@@ -39,6 +42,33 @@ pub struct FelixConfigurationSpec {
     /// Text of log lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_prefix: Option<String>,
+    /// Whether workloads may send VXLAN packets; not when absent.
+    #[serde(rename = "allowVXLANPacketsFromWorkloads", skip_serializing_if = "Option::is_none")]
+    pub allow_vxlan_packets_from_workloads: Option<bool>,
+    /// Whether workloads may send IP in IP; not when absent.
+    #[serde(rename = "allowIPIPPacketsFromWorkloads", skip_serializing_if = "Option::is_none")]
+    pub allow_ipip_packets_from_workloads: Option<bool>,
+    /// Whether nodes use IP in IP among each other; found out from address pools when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipip_enabled: Option<bool>,
+    /// Whether nodes use VXLAN among each other; found out from address pools when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vxlan_enabled: Option<bool>,
+    /// The UDP port of VXLAN; 4789 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vxlan_port: Option<i64>,
+    /// Whether nodes use WireGuard among each other over IPv4; not when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard_enabled: Option<bool>,
+    /// The same over IPv6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard_enabled_v6: Option<bool>,
+    /// The UDP port of WireGuard over IPv4; 51820 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard_listening_port: Option<i64>,
+    /// The same over IPv6; 51821 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wireguard_listening_port_v6: Option<i64>,
 }
 
 /// A port that stays open whatever policy says.

@@ -25,7 +25,7 @@ const HARMLESS: [(&str, &str); 3] = [
 ];
 
 /// Kinds of Calico that carry no policy and are kept untouched.
-const NO_POLICY: [&str; 12] = [
+const NO_POLICY: [&str; 11] = [
     "BGPConfiguration",
     "BGPFilter",
     "BGPPeer",
@@ -37,16 +37,16 @@ const NO_POLICY: [&str; 12] = [
     "IPAMHandle",
     "IPPool",
     "IPReservation",
-    "KubeControllersConfiguration",
 ];
 
 /// Kinds of Calico that have a typed view.
-const CALICO: [&str; 13] = [
+const CALICO: [&str; 14] = [
     "ClusterInformation",
     "FelixConfiguration",
     "GlobalNetworkPolicy",
     "GlobalNetworkSet",
     "HostEndpoint",
+    "KubeControllersConfiguration",
     "NetworkPolicy",
     "NetworkSet",
     "Profile",
@@ -164,6 +164,9 @@ fn view(group: &str, version: &str, kind: &str, raw: &Value) -> Result<Object, V
         (_, _, "Profile") if calico => typed(raw, Cluster, O::Profile),
         (_, _, "FelixConfiguration") if calico => typed(raw, Cluster, O::FelixConfiguration),
         (_, _, "ClusterInformation") if calico => typed(raw, Cluster, O::ClusterInformation),
+        (_, _, "KubeControllersConfiguration") if calico => {
+            typed(raw, Cluster, O::KubeControllersConfiguration)
+        }
         _ if calico && NO_POLICY.contains(&kind) => typed(raw, Cluster, O::Foreign),
         ("networking.k8s.io", "v1", "NetworkPolicy") => {
             typed(raw, Namespace, O::KubernetesNetworkPolicy)

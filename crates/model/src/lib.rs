@@ -14,6 +14,7 @@ mod decode;
 mod endpoints;
 mod error;
 mod fields;
+mod kube_controllers;
 mod kubernetes;
 mod mapping;
 mod meta;
@@ -37,6 +38,10 @@ pub use endpoints::{
 };
 pub use error::FieldError;
 pub use fields::nearest;
+pub use kube_controllers::{
+    AutoHostEndpoints, Controllers, HostEndpointTemplate, KubeControllersConfiguration,
+    KubeControllersConfigurationSpec, NodeController,
+};
 pub use kubernetes::{
     Container, ContainerPort, EndpointSlice, EnvVar, Namespace, Node, NodeAddress, NodeStatus, Pod,
     PodIp, PodSpec, PodStatus, Secret, Service, ServiceAccount, ServicePort, ServiceSpec,

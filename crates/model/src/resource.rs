@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use crate::{
     ClusterInformation, ClusterNetworkPolicy, EndpointSlice, FelixConfiguration, FieldError,
-    GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint, KubernetesNetworkPolicy, Namespace,
-    NetworkPolicy, NetworkSet, Node, ObjectMeta, Pod, PolicyTest, Profile, Secret, Service,
-    ServiceAccount, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy,
-    Tier, TortieConfiguration, Workload, WorkloadEndpoint,
+    GlobalNetworkPolicy, GlobalNetworkSet, HostEndpoint, KubeControllersConfiguration,
+    KubernetesNetworkPolicy, Namespace, NetworkPolicy, NetworkSet, Node, ObjectMeta, Pod,
+    PolicyTest, Profile, Secret, Service, ServiceAccount, StagedGlobalNetworkPolicy,
+    StagedKubernetesNetworkPolicy, StagedNetworkPolicy, Tier, TortieConfiguration, Workload,
+    WorkloadEndpoint,
 };
 
 /// One document of a manifest.
@@ -70,6 +71,8 @@ objects! {
     FelixConfiguration,
     /// `projectcalico.org/v3` ClusterInformation.
     ClusterInformation,
+    /// `projectcalico.org/v3` KubeControllersConfiguration.
+    KubeControllersConfiguration,
     /// `networking.k8s.io/v1` NetworkPolicy.
     KubernetesNetworkPolicy,
     /// `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy.

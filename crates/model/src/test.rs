@@ -37,6 +37,9 @@ pub struct PolicyTestCase {
     /// Whether staged policies count as enforced.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub staged: bool,
+    /// Points in which Calico's behaviour is chosen for this case, besides those of the resources.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compat: Vec<String>,
     /// HTTP method; asks the receiver's sidecar, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
