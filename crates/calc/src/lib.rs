@@ -6,11 +6,15 @@
 //!
 //! Everything here is pure: no IO, no clocks.
 
+mod batch;
 mod set;
+mod sharded;
 mod state;
 mod update;
 
+pub use batch::{batch, updates};
 pub use set::{Member, SetId, SetKind};
+pub use sharded::ByAddress;
 pub use state::{Disorder, IpSet, State};
 pub use update::{
     ActivePolicy, ActiveProfile, EndpointTier, LocalEndpoint, LocalHost, RuleSets, Settings,

@@ -96,9 +96,6 @@ pub enum Member {
     Net(IpNet),
     /// An address with protocol and port.
     AddressPort(IpAddr, Protocol, u16),
-    /// Text from elsewhere that cannot be read, by a number that stands for it. In a set that has
-    /// one, an address that no other member holds may or may not be a member.
-    Unreadable(u64),
 }
 
 impl Member {
@@ -107,12 +104,11 @@ impl Member {
         Member::Net(address.to_canonical().into())
     }
 
-    /// The kind of set it can be in; any, if it cannot be read.
-    pub fn kind(&self) -> Option<SetKind> {
+    /// The kind of set it can be in.
+    pub fn kind(&self) -> SetKind {
         match self {
-            Member::Net(_) => Some(SetKind::Net),
-            Member::AddressPort(..) => Some(SetKind::AddressPort),
-            Member::Unreadable(_) => None,
+            Member::Net(_) => SetKind::Net,
+            Member::AddressPort(..) => SetKind::AddressPort,
         }
     }
 }
@@ -125,7 +121,6 @@ impl fmt::Display for Member {
             Member::AddressPort(address, protocol, port) => {
                 write!(f, "{address},{}:{port}", wire_protocol(*protocol))
             }
-            Member::Unreadable(_) => f.write_str("unreadable"),
         }
     }
 }

@@ -1,18 +1,18 @@
 //! What an engine knows after the updates it was sent.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 use tortie_policy::{Account, EndpointId, Labels, PolicyId};
 
 use crate::{
-    ActivePolicy, ActiveProfile, LocalEndpoint, LocalHost, Member, RuleSets, SetId, SetKind,
-    Settings, Update,
+    ActivePolicy, ActiveProfile, ByAddress, EndpointTier, LocalEndpoint, LocalHost, Member,
+    RuleSets, SetId, SetKind, Settings, Update,
 };
 
-/// Everything one node has to enforce, as told by [`Update`]s.
+/// Everything one node has to enforce, as told by [`Update`]s. Clones share what is big.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// IP sets. Copies of a state share them.
@@ -29,12 +29,21 @@ pub struct State {
     pub accounts: BTreeMap<Account, Arc<Labels>>,
     /// Labels of namespaces.
     pub namespaces: BTreeMap<SmolStr, Arc<Labels>>,
-    /// Who uses an address.
-    pub addresses: HashMap<IpAddr, Vec<Account>>,
+    /// Who uses an address; more than one account where it is disputed.
+    pub addresses: ByAddress<Arc<[Account]>>,
     /// Settings, if the sender knows of them.
     pub settings: Option<Arc<Settings>>,
     /// Whether everything that was there at the start has been told.
     pub in_sync: bool,
+    references: References,
+}
+
+/// How often something is named: a removal must come after the last.
+#[derive(Debug, Clone, Default)]
+struct References {
+    sets: HashMap<SetId, usize>,
+    policies: HashMap<PolicyId, usize>,
+    profiles: HashMap<SmolStr, usize>,
 }
 
 /// One IP set.
@@ -80,34 +89,16 @@ impl State {
                 self.sets.insert(id, Arc::new(IpSet { kind, members, incomplete: false }));
             }
             Update::IpSetDelta { id, added, removed } => return self.delta(&id, added, &removed),
-            Update::IpSetIncomplete(id, incomplete) => {
-                self.set(&id)?.incomplete = incomplete;
-            }
+            Update::IpSetIncomplete(id, incomplete) => self.set(&id)?.incomplete = incomplete,
             Update::IpSetRemove(id) => return self.remove_set(&id),
-            Update::Policy(policy) => {
-                let missing = self.missing_set(policy.ingress.iter().chain(&policy.egress));
-                let id = policy.policy.id.clone();
-                self.policies.insert(id.clone(), policy);
-                return found(missing, |set| Disorder::UnknownSet(id.to_string(), set));
-            }
+            Update::Policy(policy) => return self.policy(policy),
             Update::PolicyRemove(id) => return self.remove_policy(&id),
-            Update::Profile(profile) => {
-                let missing = self.missing_set(profile.ingress.iter().chain(&profile.egress));
-                let name = profile.profile.name.clone();
-                self.profiles.insert(name.clone(), profile);
-                return found(missing, |set| Disorder::UnknownSet(format!("profile {name}"), set));
-            }
+            Update::Profile(profile) => return self.profile(profile),
             Update::ProfileRemove(name) => return self.remove_profile(&name),
             Update::Endpoint(endpoint) => return self.endpoint(endpoint),
-            Update::EndpointRemove(id) => {
-                let was = self.endpoints.remove(&id);
-                return existed(was.is_some(), || id.to_string());
-            }
-            Update::Host(host) => drop(self.hosts.insert(host.name.clone(), host)),
-            Update::HostRemove(name) => {
-                let was = self.hosts.remove(&name);
-                return existed(was.is_some(), || format!("host endpoint {name}"));
-            }
+            Update::EndpointRemove(id) => return self.remove_endpoint(&id),
+            Update::Host(host) => self.host(host),
+            Update::HostRemove(name) => return self.remove_host(&name),
             Update::ServiceAccount(account, labels) => {
                 self.accounts.insert(account, labels);
             }
@@ -115,9 +106,11 @@ impl State {
             Update::Namespace(name, labels) => drop(self.namespaces.insert(name, labels)),
             Update::NamespaceRemove(name) => drop(self.namespaces.remove(&name)),
             Update::Address(address, accounts) if accounts.is_empty() => {
-                self.addresses.remove(&address);
+                self.addresses.remove(&address.to_canonical());
             }
-            Update::Address(address, accounts) => drop(self.addresses.insert(address, accounts)),
+            Update::Address(address, accounts) => {
+                self.addresses.insert(address.to_canonical(), accounts.into());
+            }
             Update::Settings(settings) => self.settings = Some(settings),
         }
         Ok(())
@@ -128,7 +121,12 @@ impl State {
         set.ok_or_else(|| Disorder::UnknownSetChanged(id.clone()))
     }
 
-    fn delta(&mut self, id: &SetId, added: Vec<Member>, removed: &[Member]) -> Result<(), Disorder> {
+    fn delta(
+        &mut self,
+        id: &SetId,
+        added: Vec<Member>,
+        removed: &[Member],
+    ) -> Result<(), Disorder> {
         let set = self.set(id)?;
         set.members.extend(added);
         for member in removed {
@@ -141,35 +139,141 @@ impl State {
         if self.sets.remove(id).is_none() {
             return Err(Disorder::UnknownSetChanged(id.clone()));
         }
-        let policies = self.policies.values().flat_map(|p| p.ingress.iter().chain(&p.egress));
-        let profiles = self.profiles.values().flat_map(|p| p.ingress.iter().chain(&p.egress));
-        let named = policies.chain(profiles).flat_map(RuleSets::ids).any(|named| named == id);
-        unreferred(named, || format!("the set `{id}`"))
+        unreferred(&self.references.sets, id, || format!("the set `{id}`"))
+    }
+
+    fn policy(&mut self, policy: Arc<ActivePolicy>) -> Result<(), Disorder> {
+        let missing = self.refer_to_sets(policy.all_sets());
+        let id = policy.policy.id.clone();
+        if let Some(old) = self.policies.insert(id.clone(), policy) {
+            release_all(&mut self.references.sets, old.all_sets().flat_map(RuleSets::ids));
+        }
+        found(missing, |set| Disorder::UnknownSet(id.to_string(), set))
     }
 
     fn remove_policy(&mut self, id: &PolicyId) -> Result<(), Disorder> {
-        existed(self.policies.remove(id).is_some(), || id.to_string())?;
-        let mut tiers = self.endpoints.values().flat_map(|e| e.tiers.iter());
-        let named = tiers.any(|tier| tier.ingress.contains(id) || tier.egress.contains(id));
-        unreferred(named, || id.to_string())
+        let Some(old) = self.policies.remove(id) else { return Err(absent(id.to_string())) };
+        release_all(&mut self.references.sets, old.all_sets().flat_map(RuleSets::ids));
+        unreferred(&self.references.policies, id, || id.to_string())
+    }
+
+    fn profile(&mut self, profile: Arc<ActiveProfile>) -> Result<(), Disorder> {
+        let missing = self.refer_to_sets(profile.all_sets());
+        let name = profile.profile.name.clone();
+        if let Some(old) = self.profiles.insert(name.clone(), profile) {
+            release_all(&mut self.references.sets, old.all_sets().flat_map(RuleSets::ids));
+        }
+        found(missing, |set| Disorder::UnknownSet(format!("profile {name}"), set))
     }
 
     fn remove_profile(&mut self, name: &SmolStr) -> Result<(), Disorder> {
-        existed(self.profiles.remove(name).is_some(), || format!("profile {name}"))?;
-        let named = self.endpoints.values().any(|e| e.profiles.contains(name));
-        unreferred(named, || format!("profile {name}"))
+        let what = || format!("profile {name}");
+        let Some(old) = self.profiles.remove(name) else { return Err(absent(what())) };
+        release_all(&mut self.references.sets, old.all_sets().flat_map(RuleSets::ids));
+        unreferred(&self.references.profiles, name, what)
     }
 
     fn endpoint(&mut self, endpoint: Arc<LocalEndpoint>) -> Result<(), Disorder> {
         let named = endpoint.tiers.iter().flat_map(|t| t.ingress.iter().chain(&t.egress));
         let missing = named.into_iter().find(|id| !self.policies.contains_key(*id)).cloned();
+        self.refer(endpoint.tiers.iter(), &endpoint.profiles);
         let id = endpoint.id.clone();
-        self.endpoints.insert(id.clone(), endpoint);
+        if let Some(old) = self.endpoints.insert(id.clone(), endpoint) {
+            self.release(old.tiers.iter(), &old.profiles);
+        }
         found(missing, |policy| Disorder::UnknownPolicy(id.to_string(), policy))
     }
 
-    fn missing_set<'a>(&self, sets: impl Iterator<Item = &'a RuleSets>) -> Option<SetId> {
-        sets.flat_map(RuleSets::ids).find(|id| !self.sets.contains_key(*id)).cloned()
+    fn remove_endpoint(&mut self, id: &EndpointId) -> Result<(), Disorder> {
+        let Some(old) = self.endpoints.remove(id) else { return Err(absent(id.to_string())) };
+        self.release(old.tiers.iter(), &old.profiles);
+        Ok(())
+    }
+
+    fn host(&mut self, host: Arc<LocalHost>) {
+        self.refer(host.all_tiers(), &host.profiles);
+        if let Some(old) = self.hosts.insert(host.name.clone(), host) {
+            self.release(old.all_tiers(), &old.profiles);
+        }
+    }
+
+    fn remove_host(&mut self, name: &SmolStr) -> Result<(), Disorder> {
+        let Some(old) = self.hosts.remove(name) else {
+            return Err(absent(format!("host endpoint {name}")));
+        };
+        self.release(old.all_tiers(), &old.profiles);
+        Ok(())
+    }
+
+    /// Counts the sets as named, and says which is not there.
+    fn refer_to_sets<'a>(&mut self, sets: impl Iterator<Item = &'a RuleSets>) -> Option<SetId> {
+        let mut missing = None;
+        for id in sets.flat_map(RuleSets::ids) {
+            *self.references.sets.entry(id.clone()).or_default() += 1;
+            if missing.is_none() && !self.sets.contains_key(id) {
+                missing = Some(id.clone());
+            }
+        }
+        missing
+    }
+
+    fn refer<'a>(
+        &mut self,
+        tiers: impl IntoIterator<Item = &'a EndpointTier>,
+        profiles: &[SmolStr],
+    ) {
+        for id in tiers.into_iter().flat_map(|t| t.ingress.iter().chain(&t.egress)) {
+            *self.references.policies.entry(id.clone()).or_default() += 1;
+        }
+        for name in profiles {
+            *self.references.profiles.entry(name.clone()).or_default() += 1;
+        }
+    }
+
+    fn release<'a>(
+        &mut self,
+        tiers: impl IntoIterator<Item = &'a EndpointTier>,
+        profiles: &[SmolStr],
+    ) {
+        let named = tiers.into_iter().flat_map(|t| t.ingress.iter().chain(&t.egress));
+        release_all(&mut self.references.policies, named);
+        release_all(&mut self.references.profiles, profiles);
+    }
+}
+
+impl ActivePolicy {
+    /// The sets of all rules.
+    fn all_sets(&self) -> impl Iterator<Item = &RuleSets> {
+        self.ingress.iter().chain(&self.egress)
+    }
+}
+
+impl ActiveProfile {
+    /// The sets of all rules.
+    fn all_sets(&self) -> impl Iterator<Item = &RuleSets> {
+        self.ingress.iter().chain(&self.egress)
+    }
+}
+
+impl LocalHost {
+    /// The tiers of all planes.
+    fn all_tiers(&self) -> impl Iterator<Item = &EndpointTier> {
+        self.planes.iter().flat_map(|(_, tiers)| tiers.iter())
+    }
+}
+
+fn release_all<'a, K: Hash + Eq + 'a>(
+    references: &mut HashMap<K, usize>,
+    named: impl IntoIterator<Item = &'a K>,
+) {
+    for key in named {
+        let left = references.get_mut(key).map(|count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        if left == Some(0) {
+            references.remove(key);
+        }
     }
 }
 
@@ -177,10 +281,17 @@ fn found<T>(missing: Option<T>, disorder: impl FnOnce(T) -> Disorder) -> Result<
     missing.map_or(Ok(()), |missing| Err(disorder(missing)))
 }
 
-fn existed(was: bool, what: impl FnOnce() -> String) -> Result<(), Disorder> {
-    if was { Ok(()) } else { Err(Disorder::Removal(what(), "it is not there")) }
+fn absent(what: String) -> Disorder {
+    Disorder::Removal(what, "it is not there")
 }
 
-fn unreferred(named: bool, what: impl FnOnce() -> String) -> Result<(), Disorder> {
-    if named { Err(Disorder::Removal(what(), "something still names it")) } else { Ok(()) }
+fn unreferred<K: Hash + Eq>(
+    references: &HashMap<K, usize>,
+    key: &K,
+    what: impl FnOnce() -> String,
+) -> Result<(), Disorder> {
+    match references.contains_key(key) {
+        true => Err(Disorder::Removal(what(), "something still names it")),
+        false => Ok(()),
+    }
 }

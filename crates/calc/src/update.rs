@@ -86,6 +86,13 @@ pub struct ActivePolicy {
 }
 
 impl ActivePolicy {
+    /// A policy with the sets that stand for its rules' selectors, named ports and services.
+    pub fn new(policy: Arc<Policy>) -> ActivePolicy {
+        let sets = |direction| policy.rules(direction).iter().map(RuleSets::of).collect();
+        let (ingress, egress) = (sets(Direction::Ingress), sets(Direction::Egress));
+        ActivePolicy { policy, ingress, egress }
+    }
+
     /// The sets of the rules of a direction.
     pub fn sets(&self, direction: Direction) -> &[RuleSets] {
         match direction {
@@ -107,6 +114,13 @@ pub struct ActiveProfile {
 }
 
 impl ActiveProfile {
+    /// A profile with the sets that stand for its rules' selectors, named ports and services.
+    pub fn new(profile: Arc<Profile>) -> ActiveProfile {
+        let sets = |direction| profile.rules(direction).iter().map(RuleSets::of).collect();
+        let (ingress, egress) = (sets(Direction::Ingress), sets(Direction::Egress));
+        ActiveProfile { profile, ingress, egress }
+    }
+
     /// The sets of the rules of a direction.
     pub fn sets(&self, direction: Direction) -> &[RuleSets] {
         match direction {
