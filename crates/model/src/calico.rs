@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{IntOrString, ObjectMeta};
+use crate::{Conditions, IntOrString, ObjectMeta};
 
 /// A policy for the endpoints of one namespace.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -241,6 +241,9 @@ pub struct Tier {
     pub metadata: ObjectMeta,
     /// Position and default.
     pub spec: TierSpec,
+    /// Whether it is ready, as a server says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Conditions>,
 }
 
 /// Position and default action of a tier.

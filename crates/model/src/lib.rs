@@ -10,6 +10,7 @@
 
 mod calico;
 mod config;
+pub mod crd;
 mod decode;
 mod endpoints;
 mod error;
@@ -47,7 +48,7 @@ pub use kubernetes::{
     PodIp, PodSpec, PodStatus, Secret, Service, ServiceAccount, ServicePort, ServiceSpec,
     SliceEndpoint, SlicePort, Volume, VolumeMount, Workload, WorkloadSpec,
 };
-pub use meta::{IntOrString, ObjectMeta};
+pub use meta::{Condition, Conditions, IntOrString, ObjectMeta};
 pub use network_policy::{
     ClusterEgressRule, ClusterIngressRule, ClusterNetworkPolicy, ClusterNetworkPolicySpec,
     ClusterPeer, ClusterPort, ClusterPortRange, ClusterPorts, ClusterProtocol, ClusterSubject,

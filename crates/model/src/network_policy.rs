@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{IntOrString, ObjectMeta};
+use crate::{Conditions, IntOrString, ObjectMeta};
 
 /// `networking.k8s.io/v1` NetworkPolicy.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -146,6 +146,9 @@ pub struct ClusterNetworkPolicy {
     pub metadata: ObjectMeta,
     /// What it selects and says.
     pub spec: ClusterNetworkPolicySpec,
+    /// Whether it is in force, as implementations say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Conditions>,
 }
 
 /// The spec of a ClusterNetworkPolicy.
@@ -238,12 +241,12 @@ pub struct ClusterPeer {
     /// Addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub networks: Option<Vec<String>>,
-    /// Nodes, as written.
+    /// Nodes by label.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub nodes: Option<serde_json::Value>,
-    /// Domain names, as written.
+    pub nodes: Option<LabelSelector>,
+    /// Domain names, the first label of which may be `*`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub domain_names: Option<serde_json::Value>,
+    pub domain_names: Option<Vec<String>>,
 }
 
 /// A protocol with its ports: exactly one field is given.
