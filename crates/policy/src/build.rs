@@ -4,21 +4,28 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use smol_str::{SmolStr, ToSmolStr};
 use tortie_model::{
-    EndpointSlice, FelixConfiguration, FieldError, Namespace, Node, Object, Pod, Resource, Service,
-    Workload,
+    self as model, EndpointSlice, FelixConfiguration, FieldError, GlobalNetworkSet,
+    KubeControllersConfiguration, Namespace, NetworkSetSpec, Node, Object, ObjectMeta, Pod,
+    Resource, Service, TortieConfigurationSpec, Workload,
 };
 
 use crate::cluster::{Backend, Cluster, Holders, Invalid};
 use crate::convert::{self, BUILT_IN_TIERS};
 use crate::{
-    Account, Compat, Endpoint, EndpointId, HostEndpoint, HostSettings, Labels, NetworkSet, Order,
-    Policy, PolicyId, Profile, ServiceRef, Tier, Trust, kubernetes, labels, name, services,
+    Account, Compat, CompatPoint, Endpoint, EndpointId, HostEndpoint, Labels, NetworkSet, Order,
+    Policy, PolicyId, Profile, ServiceRef, Tier, Trust, auto_hosts, kubernetes, labels, mend, name,
+    relax, services, settings,
 };
 
 /// A thing, and the position of the resource it came from.
 type Given<T> = (usize, T);
+
+/// Namespace, if it has one, and name of a network set.
+type SetName = (Option<SmolStr>, SmolStr);
 
 /// Most pods that all workloads together may stand for.
 const MAX_REPLICAS: usize = 100_000;
@@ -26,7 +33,13 @@ const MAX_REPLICAS: usize = 100_000;
 /// Gathers resources, whatever their order, before they are put together.
 #[derive(Default)]
 pub(crate) struct Builder {
+    /// The points in which Calico's behaviour is chosen.
+    compat: Compat,
+    /// Whether what cannot be enforced as written is mended, not refused.
+    lenient: bool,
     invalid: Vec<Invalid>,
+    /// What is wrong with policies that count as absent.
+    vanished: Vec<Invalid>,
     tiers: BTreeMap<SmolStr, Given<Arc<Tier>>>,
     policies: BTreeMap<PolicyId, Given<Arc<Policy>>>,
     /// Pods that are written out; each replaces a workload's pod of the same name.
@@ -35,7 +48,9 @@ pub(crate) struct Builder {
     replicas: BTreeMap<EndpointId, Given<Pod>>,
     workloads: BTreeMap<EndpointId, Given<Endpoint>>,
     hosts: BTreeMap<SmolStr, Given<HostEndpoint>>,
-    sets: BTreeMap<(Option<SmolStr>, SmolStr), Given<NetworkSet>>,
+    sets: BTreeMap<SetName, Given<NetworkSet>>,
+    /// Sets of which an address could not be read.
+    unreadable: BTreeSet<SetName>,
     profiles: BTreeMap<SmolStr, Given<Profile>>,
     namespaces: BTreeMap<SmolStr, Given<Namespace>>,
     accounts: BTreeMap<Account, Given<Labels>>,
@@ -43,26 +58,39 @@ pub(crate) struct Builder {
     slices: BTreeMap<ServiceRef, Given<EndpointSlice>>,
     nodes: BTreeMap<SmolStr, Given<Node>>,
     felix: BTreeMap<SmolStr, Given<FelixConfiguration>>,
+    controllers: Option<Given<KubeControllersConfiguration>>,
     trust: Option<Given<Trust>>,
 }
 
-/// Puts a thing where it belongs, or its errors into the list.
+/// Puts a thing, if there is one, where it belongs.
 fn put<K: Ord, T>(
     map: &mut BTreeMap<K, Given<T>>,
     index: usize,
-    thing: Result<T, Vec<FieldError>>,
+    thing: Option<T>,
     key: impl Fn(&T) -> K,
     errors: &mut Vec<FieldError>,
 ) {
-    match thing {
-        Ok(thing) => {
-            let key = key(&thing);
-            if map.insert(key, (index, thing)).is_some() {
-                errors.push(duplicate());
-            }
-        }
-        Err(found) => errors.extend(found),
+    let Some(thing) = thing else { return };
+    let key = key(&thing);
+    if map.insert(key, (index, thing)).is_some() {
+        errors.push(duplicate());
     }
+}
+
+/// A network set, with labels of reserved prefixes where they are accepted.
+fn network_set(
+    metadata: &ObjectMeta,
+    namespaced: bool,
+    spec: &NetworkSetSpec,
+    compat: Compat,
+) -> Result<NetworkSet, Vec<FieldError>> {
+    let mut metadata = metadata.clone();
+    let reserved = relax::take_reserved(&mut metadata.labels, compat);
+    let mut set = convert::network_set(&metadata, namespaced, spec)?;
+    for (key, value) in reserved {
+        set.labels.entry(key).or_insert(value);
+    }
+    Ok(set)
 }
 
 fn duplicate() -> FieldError {
@@ -71,63 +99,99 @@ fn duplicate() -> FieldError {
 }
 
 impl Builder {
+    pub(crate) fn new(compat: Compat, lenient: bool) -> Builder {
+        Builder { compat, lenient, ..Builder::default() }
+    }
+
     pub(crate) fn add(&mut self, index: usize, resource: &Resource) {
         let mut errors = Vec::new();
-        match &resource.object {
-            Object::GlobalNetworkPolicy(p) => self.policy(index, (&**p).try_into(), &mut errors),
-            Object::NetworkPolicy(p) => self.policy(index, (&**p).try_into(), &mut errors),
-            Object::StagedGlobalNetworkPolicy(p) => {
-                self.policy(index, (&**p).try_into(), &mut errors);
-            }
-            Object::StagedNetworkPolicy(p) => self.policy(index, (&**p).try_into(), &mut errors),
-            Object::StagedKubernetesNetworkPolicy(p) => {
-                self.policy(index, (&**p).try_into(), &mut errors);
-            }
-            Object::KubernetesNetworkPolicy(p) => {
-                self.policy(index, (&**p).try_into(), &mut errors);
-            }
-            Object::ClusterNetworkPolicy(p) => self.policy(index, (&**p).try_into(), &mut errors),
+        match &*relax::relaxed(&resource.object, self.compat) {
             Object::Pod(pod) => self.pod(index, pod, &mut errors),
             Object::Workload(workload) => {
                 self.workload(index, &resource.kind, workload, &mut errors);
             }
-            object => self.other(index, object, &mut errors),
+            object => match Policy::read_with(&resource.object, self.compat) {
+                Some(policy) => self.policy(index, object, policy, &mut errors),
+                None => self.other(index, object, &mut errors),
+            },
         }
-        self.invalid.extend(errors.into_iter().map(|error| Invalid { resource: index, error }));
+        self.invalid(index, errors);
     }
 
     fn policy(
         &mut self,
         index: usize,
+        object: &Object,
         policy: Result<Policy, Vec<FieldError>>,
         errors: &mut Vec<FieldError>,
     ) {
-        put(&mut self.policies, index, policy.map(Arc::new), |p| p.id.clone(), errors);
+        let policy = match policy {
+            Ok(policy) => Some(policy),
+            Err(found) if self.compat.has(CompatPoint::InvalidPolicyVanishes) => {
+                let found = found.into_iter();
+                self.vanished.extend(found.map(|error| Invalid { resource: index, error }));
+                None
+            }
+            Err(found) => {
+                errors.extend(found);
+                self.lenient.then(|| Policy::mended(object)).flatten()
+            }
+        };
+        if let Some(policy) = policy.map(Arc::new) {
+            put(&mut self.policies, index, Some(policy), |p| p.id.clone(), errors);
+        }
+    }
+
+    /// The thing, or what is left of it without what is refused, if that is wanted.
+    fn read<W, T>(
+        &self,
+        wire: &W,
+        convert: impl Fn(&W) -> Result<T, Vec<FieldError>>,
+        errors: &mut Vec<FieldError>,
+    ) -> Option<T>
+    where
+        W: Serialize + DeserializeOwned,
+    {
+        convert(wire).map_or_else(
+            |found| {
+                errors.extend(found);
+                self.lenient.then(|| mend::without_errors(wire, convert)).flatten()
+            },
+            Some,
+        )
     }
 
     /// Everything but policies and pods.
     fn other(&mut self, index: usize, object: &Object, errors: &mut Vec<FieldError>) {
         match object {
             Object::Tier(tier) => {
-                let tier = Tier::try_from(&**tier).map(Arc::new);
-                put(&mut self.tiers, index, tier, |t| t.name.clone(), errors);
+                let tier = self.read(&**tier, |wire| Tier::try_from(wire), errors);
+                put(&mut self.tiers, index, tier.map(Arc::new), |t| t.name.clone(), errors);
             }
-            Object::Profile(profile) => {
-                let profile = Profile::try_from(&**profile);
-                put(&mut self.profiles, index, profile, |p| p.name.clone(), errors);
-            }
+            Object::Profile(profile) => self.profile(index, profile, errors),
             Object::GlobalNetworkSet(set) => {
-                self.set(index, convert::network_set(&set.metadata, false, &set.spec), errors);
+                let compat = self.compat;
+                let convert =
+                    |o: &GlobalNetworkSet| network_set(&o.metadata, false, &o.spec, compat);
+                self.set(index, &**set, convert, errors);
             }
             Object::NetworkSet(set) => {
-                self.set(index, convert::network_set(&set.metadata, true, &set.spec), errors);
+                let compat = self.compat;
+                let convert =
+                    |o: &model::NetworkSet| network_set(&o.metadata, true, &o.spec, compat);
+                self.set(index, &**set, convert, errors);
             }
             Object::HostEndpoint(host) => {
-                let host = convert::host_endpoint(host);
+                let mut host = host.clone();
+                let reserved = relax::take_reserved(&mut host.metadata.labels, self.compat);
+                let host = self.read(&*host, convert::host_endpoint, errors).map(|mut host| {
+                    host.labels.extend(reserved);
+                    host
+                });
                 put(&mut self.hosts, index, host, |h| h.name.clone(), errors);
             }
             Object::WorkloadEndpoint(workload) => {
-                let workload = convert::workload_endpoint(workload);
+                let workload = self.read(&**workload, convert::workload_endpoint, errors);
                 put(&mut self.workloads, index, workload, |w| w.id.clone(), errors);
             }
             Object::ServiceAccount(account) => {
@@ -137,10 +201,27 @@ impl Builder {
                     namespace: kubernetes::namespace_of(&account.metadata),
                     name: account.metadata.name.to_smolstr(),
                 };
-                put(&mut self.accounts, index, Ok(labels), |_| key.clone(), errors);
+                put(&mut self.accounts, index, Some(labels), |_| key.clone(), errors);
             }
             object => self.plain(index, object, errors),
         }
+    }
+
+    fn profile(&mut self, index: usize, wire: &model::Profile, errors: &mut Vec<FieldError>) {
+        let mut wire = wire.clone();
+        let reserved = relax::take_reserved(&mut wire.spec.labels_to_apply, self.compat);
+        let profile = Profile::try_from(&wire).map_or_else(
+            |found| {
+                errors.extend(found);
+                self.lenient.then(|| mend::profile(&wire))
+            },
+            Some,
+        );
+        let profile = profile.map(|mut profile| {
+            profile.labels.extend(reserved);
+            profile
+        });
+        put(&mut self.profiles, index, profile, |p| p.name.clone(), errors);
     }
 
     /// Kinds that are kept as they are until everything is known.
@@ -150,50 +231,83 @@ impl Builder {
             Object::Namespace(o) => {
                 name::check_namespace_name(&o.metadata, errors);
                 kubernetes::namespace_labels(o, errors);
-                put(&mut self.namespaces, index, Ok((**o).clone()), |n| named(&n.metadata), errors);
+                put(
+                    &mut self.namespaces,
+                    index,
+                    Some((**o).clone()),
+                    |n| named(&n.metadata),
+                    errors,
+                );
             }
             Object::Node(o) => {
-                put(&mut self.nodes, index, Ok((**o).clone()), |n| named(&n.metadata), errors);
+                put(&mut self.nodes, index, Some((**o).clone()), |n| named(&n.metadata), errors);
             }
             Object::FelixConfiguration(o) => {
-                put(&mut self.felix, index, Ok((**o).clone()), |f| named(&f.metadata), errors);
+                put(&mut self.felix, index, Some((**o).clone()), |f| named(&f.metadata), errors);
             }
             Object::Service(o) => {
                 let key = |s: &Service| services::name(&s.metadata);
-                put(&mut self.services, index, Ok((**o).clone()), key, errors);
+                put(&mut self.services, index, Some((**o).clone()), key, errors);
             }
             Object::EndpointSlice(o) => {
                 let key = |s: &EndpointSlice| services::name(&s.metadata);
-                put(&mut self.slices, index, Ok((**o).clone()), key, errors);
+                put(&mut self.slices, index, Some((**o).clone()), key, errors);
             }
-            Object::TortieConfiguration(o) => {
-                let spec = &o.spec;
-                let domain = spec.trust_domain.as_deref().map(SmolStr::from);
-                let trust = Trust {
-                    domain: domain.unwrap_or_else(|| Trust::default().domain),
-                    aliases: spec.trust_domain_aliases.iter().map(SmolStr::from).collect(),
-                };
-                if self.trust.replace((index, trust)).is_some() {
+            Object::KubeControllersConfiguration(o) => {
+                let given = (index, (**o).clone());
+                if self.controllers.replace(given).is_some() {
                     errors.push(duplicate());
                 }
             }
+            Object::TortieConfiguration(o) => self.configuration(index, &o.spec, errors),
             _ => {}
         }
     }
 
-    fn set(
+    fn configuration(
         &mut self,
         index: usize,
-        set: Result<NetworkSet, Vec<FieldError>>,
+        spec: &TortieConfigurationSpec,
         errors: &mut Vec<FieldError>,
     ) {
-        put(&mut self.sets, index, set, |s| (s.namespace.clone(), s.name.clone()), errors);
+        for (number, name) in spec.compat.iter().enumerate() {
+            if let Err(error) = Compat::parse([name.as_str()]) {
+                errors.push(error.field(format!("spec.compat[{number}]")));
+            }
+        }
+        let domain = spec.trust_domain.as_deref().map(SmolStr::from);
+        let trust = Trust {
+            domain: domain.unwrap_or_else(|| Trust::default().domain),
+            aliases: spec.trust_domain_aliases.iter().map(SmolStr::from).collect(),
+        };
+        if self.trust.replace((index, trust)).is_some() {
+            errors.push(duplicate());
+        }
+    }
+
+    fn set<W>(
+        &mut self,
+        index: usize,
+        wire: &W,
+        convert: impl Fn(&W) -> Result<NetworkSet, Vec<FieldError>>,
+        errors: &mut Vec<FieldError>,
+    ) where
+        W: Serialize + DeserializeOwned,
+    {
+        let mut found = Vec::new();
+        let set = self.read(wire, convert, &mut found);
+        let key = |s: &NetworkSet| (s.namespace.clone(), s.name.clone());
+        if found.iter().any(|error| error.field.starts_with("spec.nets")) {
+            self.unreadable.extend(set.iter().map(key));
+        }
+        errors.extend(found);
+        put(&mut self.sets, index, set, key, errors);
     }
 
     fn pod(&mut self, index: usize, pod: &Pod, errors: &mut Vec<FieldError>) {
         name::check_names(&pod.metadata, errors);
         kubernetes::check_pod(pod, errors);
-        put(&mut self.pods, index, Ok(pod.clone()), kubernetes::endpoint_id, errors);
+        put(&mut self.pods, index, Some(pod.clone()), kubernetes::endpoint_id, errors);
     }
 
     fn workload(
@@ -232,13 +346,15 @@ impl Builder {
         let injected = self.injected();
         let namespaces = self.namespace_labels();
         let accounts = self.account_labels();
-        let mut endpoints = self.endpoints(&injected);
-        let settings = self.host_settings();
         let nodes = self.node_addresses();
-        let slices: Vec<_> = std::mem::take(&mut self.slices).into_values().collect();
-        let services = self.services(&slices, &endpoints);
-        if !self.invalid.is_empty() {
-            self.invalid.sort_by_key(|i| i.resource);
+        let behind_services = self.on_host_networks(&nodes);
+        let mut endpoints = self.endpoints(&injected);
+        let settings =
+            settings::of_hosts(self.felix.values(), &self.nodes, self.lenient, &mut self.invalid);
+        self.automatic_hosts(&nodes);
+        let services = self.services(&endpoints, &behind_services);
+        self.invalid.sort_by_key(|i| i.resource);
+        if !self.invalid.is_empty() && !self.lenient {
             return Err(self.invalid);
         }
         let profiles = self.all_profiles(&namespaces, &accounts);
@@ -255,17 +371,22 @@ impl Builder {
             let namespace = set.namespace.as_ref().and_then(|n| namespaces.get(n));
             labels::inherit(&mut set.labels, "pcns.", namespace.unwrap_or(&Labels::new()));
         }
+        let sets: Vec<_> = sets.into_iter().map(Arc::new).collect();
+        let unreadable =
+            |s: &&Arc<NetworkSet>| self.unreadable.contains(&(s.namespace.clone(), s.name.clone()));
+        let unreadable_sets = sets.iter().filter(unreadable).cloned().collect();
         let endpoints: BTreeMap<_, _> =
             endpoints.into_iter().map(|e| (e.id.clone(), Arc::new(e))).collect();
         let hosts: BTreeMap<_, _> = hosts.into_iter().map(|(n, h)| (n, Arc::new(h))).collect();
         Ok(Cluster {
             tiers: all_tiers(self.tiers),
+            invalid: self.invalid.into_iter().chain(self.vanished).collect(),
             policies: self.policies.into_iter().map(|(id, (_, p))| (id, p)).collect(),
             by_address: by_address(&endpoints, &hosts),
             endpoints,
             hosts,
-            sets: sets.into_iter().map(Arc::new).collect(),
-            unreadable_sets: Vec::new(),
+            sets,
+            unreadable_sets,
             profiles,
             namespaces,
             accounts,
@@ -273,7 +394,7 @@ impl Builder {
             nodes,
             settings,
             trust: self.trust.map(|(_, trust)| trust).unwrap_or_default(),
-            compat: Compat::STRICT,
+            compat: self.compat,
         })
     }
 
@@ -358,51 +479,64 @@ impl Builder {
         endpoints
     }
 
-    /// Settings of all hosts, and of single ones over these.
-    fn host_settings(&mut self) -> BTreeMap<Option<SmolStr>, HostSettings> {
-        let mut felix = std::mem::take(&mut self.felix);
-        let mut settings = BTreeMap::new();
-        let default = felix.remove("default");
-        let named = felix.into_iter().filter_map(|(name, given)| {
-            name.strip_prefix("node.").map(|node| (Some(SmolStr::from(node)), given))
-        });
-        for (node, (index, wire)) in default.map(|given| (None, given)).into_iter().chain(named) {
-            let base = settings.get(&None).cloned().unwrap_or_default();
-            match convert::felix(&wire, base) {
-                Ok(found) => drop(settings.insert(node, found)),
-                Err(errors) => self.invalid(index, errors),
-            }
-        }
-        settings
-    }
-
-    fn node_addresses(&mut self) -> BTreeMap<SmolStr, Vec<IpAddr>> {
-        let nodes = std::mem::take(&mut self.nodes);
+    fn node_addresses(&self) -> BTreeMap<SmolStr, Vec<IpAddr>> {
         let addresses = |node: &Node| {
             let internal = node.status.addresses.iter().filter(|a| a.type_ != "Hostname");
             internal.filter_map(|a| a.address.parse().ok()).collect()
         };
-        nodes.into_iter().map(|(name, (_, node))| (name, addresses(&node))).collect()
+        self.nodes.iter().map(|(name, (_, node))| (name.clone(), addresses(node))).collect()
+    }
+
+    /// Pods that share their node's network: no endpoints, but they may be behind services.
+    fn on_host_networks(&self, nodes: &BTreeMap<SmolStr, Vec<IpAddr>>) -> Vec<Endpoint> {
+        let pods = self.pods.values().map(|(_, pod)| pod);
+        let pods =
+            pods.filter(|pod| !kubernetes::is_endpoint(pod) && !kubernetes::is_finished(pod));
+        pods.map(|pod| {
+            let mut endpoint = kubernetes::endpoint(pod, false, &mut Vec::new());
+            if endpoint.addresses.is_empty() {
+                let node = endpoint.node.as_ref().and_then(|node| nodes.get(node));
+                endpoint.addresses = node.cloned().unwrap_or_default();
+            }
+            endpoint
+        })
+        .collect()
+    }
+
+    /// Host endpoints that the controller of nodes would make; those given win.
+    fn automatic_hosts(&mut self, nodes: &BTreeMap<SmolStr, Vec<IpAddr>>) {
+        let Some((index, wire)) = self.controllers.take() else { return };
+        let own = |name: &SmolStr| nodes.get(name).map(Vec::as_slice).unwrap_or_default();
+        let given = self.nodes.iter().map(|(name, (_, node))| (node, own(name)));
+        let mut errors = Vec::new();
+        let made = self.read(&wire, |wire| auto_hosts::of_nodes(wire, given.clone()), &mut errors);
+        for host in made.into_iter().flatten() {
+            self.hosts.entry(host.name.clone()).or_insert((index, host));
+        }
+        self.invalid(index, errors);
     }
 
     /// What is behind each service: as its slices say, or where it has none, the pods it selects.
     fn services(
         &mut self,
-        slices: &[Given<EndpointSlice>],
         endpoints: &[Endpoint],
+        on_hosts: &[Endpoint],
     ) -> BTreeMap<ServiceRef, Vec<Backend>> {
         let mut result: BTreeMap<ServiceRef, Vec<Backend>> = BTreeMap::new();
-        for (index, slice) in slices {
+        for (index, slice) in std::mem::take(&mut self.slices).into_values() {
             let mut errors = Vec::new();
-            if let Some((service, backends)) = services::of_slice(slice, &mut errors) {
+            if let Some((service, backends)) = services::of_slice(&slice, &mut errors) {
                 result.entry(service).or_default().extend(backends);
             }
-            self.invalid(*index, errors);
+            self.invalid(index, errors);
         }
         for (name, (index, service)) in std::mem::take(&mut self.services) {
             let mut errors = Vec::new();
-            let selected = services::selected(&name, &service, endpoints, &mut errors);
-            result.entry(name).or_insert(selected);
+            let mut selected = services::selected(&name, &service, endpoints, &mut errors);
+            selected.extend(services::selected(&name, &service, on_hosts, &mut errors));
+            if !self.compat.has(CompatPoint::ServiceWithoutSlices) {
+                result.entry(name).or_insert(selected);
+            }
             self.invalid(index, errors);
         }
         result

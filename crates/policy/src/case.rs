@@ -3,8 +3,8 @@
 use tortie_model::{ExpectedDecision, FieldError, PolicyTestCase};
 
 use crate::{
-    Cluster, Explanation, PortName, Protocol, Query, QueryError, TraceEntry, Trust, Word, explain,
-    parse_icmp,
+    Cluster, Compat, Explanation, PortName, Protocol, Query, QueryError, TraceEntry, Trust, Word,
+    explain, parse_icmp,
 };
 
 /// One expectation on a flow.
@@ -16,6 +16,8 @@ pub struct Case {
     pub query: Query,
     /// Whether staged policies count as enforced.
     pub staged: bool,
+    /// The points in which Calico's behaviour is chosen, besides those of the resources.
+    pub compat: Compat,
     /// What must come of it.
     pub expect: Word,
     /// What must decide, as far as given.
@@ -81,8 +83,19 @@ impl TryFrom<&PolicyTestCase> for Case {
             "" => format!("{} -> {}", query.from, query.to),
             name => name.to_owned(),
         };
-        Ok(Case { name, query, staged: wire.staged, expect, decided_by: wire.decided_by.clone() })
+        let compat = compat(&wire.compat)?;
+        let decided_by = wire.decided_by.clone();
+        Ok(Case { name, query, staged: wire.staged, compat, expect, decided_by })
     }
+}
+
+fn compat(names: &[String]) -> Result<Compat, FieldError> {
+    let names = names.iter().enumerate();
+    names
+        .map(|(index, name)| {
+            Compat::parse([name.as_str()]).map_err(|e| e.field(format!("compat[{index}]")))
+        })
+        .try_fold(Compat::STRICT, |all, one| Ok(all.union(one?)))
 }
 
 fn protocol(text: Option<&str>) -> Result<Protocol, FieldError> {

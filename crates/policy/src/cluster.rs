@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
-use tortie_model::{FieldError, Resource};
+use tortie_model::{FieldError, Object, Resource};
 
 use crate::build::Builder;
 use crate::{
     Account, Compat, CompatPoint, DefaultAction, Direction, Endpoint, EndpointId, HostEndpoint,
-    HostSettings, Interface, Labels, NetworkSet, Order, Policy, PolicyId, Profile, Protocol,
-    ServiceRef, Stage, StagedAction, Tier, Trust,
+    HostSettings, Interface, Labels, NetworkSet, Policy, PolicyId, Profile, Protocol, ServiceRef,
+    Stage, StagedAction, Tier, Trust,
 };
 
 /// Policies, tiers, endpoints, network sets, namespaces, service accounts and services.
@@ -34,6 +34,7 @@ pub struct Cluster {
     pub(crate) settings: BTreeMap<Option<SmolStr>, HostSettings>,
     pub(crate) trust: Trust,
     pub(crate) compat: Compat,
+    pub(crate) invalid: Vec<Invalid>,
 }
 
 /// Who uses an address.
@@ -151,11 +152,55 @@ impl Cluster {
     pub fn build<'a>(
         resources: impl IntoIterator<Item = &'a Resource>,
     ) -> Result<Cluster, Vec<Invalid>> {
-        let mut builder = Builder::default();
+        Cluster::build_with(resources, Compat::STRICT)
+    }
+
+    /// The same, with Calico's behaviour in some points besides those that the resources choose.
+    ///
+    /// # Errors
+    /// As for [`Cluster::build`].
+    pub fn build_with<'a>(
+        resources: impl IntoIterator<Item = &'a Resource>,
+        compat: Compat,
+    ) -> Result<Cluster, Vec<Invalid>> {
+        Cluster::gather(resources, compat, false)
+    }
+
+    /// Reads a cluster from resources that somebody else has accepted, so that refusing them is too
+    /// late. What cannot be enforced as written never vanishes: what is in doubt denies (house rule
+    /// 7), and [`Cluster::invalid`] lists it.
+    pub fn build_mended<'a>(
+        resources: impl IntoIterator<Item = &'a Resource>,
+        compat: Compat,
+    ) -> Cluster {
+        let built = Cluster::gather(resources, compat, true);
+        // Nothing is refused here.
+        built.unwrap_or_else(|invalid| Cluster { invalid, ..Cluster::default() })
+    }
+
+    fn gather<'a>(
+        resources: impl IntoIterator<Item = &'a Resource>,
+        compat: Compat,
+        mend: bool,
+    ) -> Result<Cluster, Vec<Invalid>> {
+        let resources: Vec<&Resource> = resources.into_iter().collect();
+        let chosen = resources.iter().filter_map(|resource| match &resource.object {
+            Object::TortieConfiguration(config) => Some(&config.spec.compat),
+            _ => None,
+        });
+        // Names that are not known are found when the configuration is read.
+        let chosen = chosen.flatten().filter_map(|name| Compat::parse([name.as_str()]).ok());
+        let mut builder = Builder::new(chosen.fold(compat, Compat::union), mend);
         for (index, resource) in resources.into_iter().enumerate() {
             builder.add(index, resource);
         }
         builder.finish()
+    }
+
+    /// What is wrong with resources that count all the same, mended, or as absent where that is
+    /// chosen.
+    pub fn invalid(&self) -> &[Invalid] {
+        &self.invalid
     }
 
     /// The cluster as it would be if staged policies were enforced: each takes the place of its
@@ -349,13 +394,6 @@ impl Cluster {
     /// A tier by name. One that nobody defined still holds its policies: it comes after all
     /// others and denies what they do not allow.
     pub fn tier(&self, name: &str) -> Arc<Tier> {
-        self.tiers.get(name).cloned().unwrap_or_else(|| {
-            Arc::new(Tier {
-                name: name.into(),
-                order: Order::LAST,
-                default_action: DefaultAction::Deny,
-                defined: false,
-            })
-        })
+        self.tiers.get(name).cloned().unwrap_or_else(|| Arc::new(Tier::undefined(name)))
     }
 }

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use tortie_model::FieldError;
+
 /// Defines [`CompatPoint`] with its names, so that no point is forgotten in either.
 macro_rules! points {
     ($($(#[$doc:meta])* $point:ident = $name:literal, $place:ident;)*) => {
@@ -119,6 +121,17 @@ pub struct UnknownPoint {
     pub name: String,
     /// The name that may have been meant.
     pub meant: Option<&'static str>,
+}
+
+impl UnknownPoint {
+    /// The same as an error of a field.
+    pub fn field(self, field: impl Into<String>) -> FieldError {
+        let reason = format!("`{}` is not the name of a point of compatibility", self.name);
+        FieldError::new(field, reason).hint(match self.meant {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "the names are in docs/compat.md; `calico` stands for all".to_owned(),
+        })
+    }
 }
 
 impl FromStr for CompatPoint {

@@ -29,6 +29,11 @@ pub(crate) fn service_account_label(label: &str) -> String {
     format!("pcsa.{label}")
 }
 
+/// Whether a label has a prefix that only Tortie may use.
+pub(crate) fn is_reserved(label: &str) -> bool {
+    RESERVED.iter().any(|prefix| label.starts_with(prefix))
+}
+
 /// Labels from the wire, refusing the reserved prefixes: whoever could set them could pose as
 /// another namespace or service account.
 pub(crate) fn from_wire<'a>(
@@ -41,6 +46,7 @@ pub(crate) fn from_wire<'a>(
             let reason = format!("label `{key}`: the prefix `{prefix}` is reserved");
             let hint = "give the label another name: labels of that prefix are generated";
             errors.push(FieldError::new("metadata.labels", reason).hint(hint));
+            continue;
         }
         result.insert(key.to_smolstr(), value.to_smolstr());
     }

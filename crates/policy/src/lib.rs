@@ -7,6 +7,7 @@
 //!
 //! Everything here is pure: no IO, no clocks, no caches.
 
+mod auto_hosts;
 mod before;
 mod build;
 mod case;
@@ -24,12 +25,15 @@ mod kubernetes;
 mod labels;
 mod layer4;
 mod matrix;
+mod mend;
 mod name;
 mod parts;
 mod query;
 mod reason;
+mod relax;
 mod rule;
 mod services;
+mod settings;
 mod single;
 mod spiffe;
 mod tri;

@@ -12,8 +12,8 @@ use tortie_model::{FieldError, Object, Pod, Resource, Service, Workload};
 use crate::cluster::Backend;
 use crate::convert::{self, BUILT_IN_TIERS};
 use crate::{
-    Account, Endpoint, HostEndpoint, Labels, NetworkSet, Order, Policy, Profile,
-    ServiceRef, Tier, kubernetes, labels, name, services,
+    Account, Compat, DefaultAction, Endpoint, HostEndpoint, Labels, NetworkSet, Order, Policy,
+    Profile, ServiceRef, Tier, kubernetes, labels, mend, name, relax, services,
 };
 
 /// What one resource is to policy.
@@ -125,6 +125,19 @@ fn read(object: &Object, errors: &mut Vec<FieldError>) -> Option<Single> {
 }
 
 impl Policy {
+    /// Reads the policy that an object is, if it is one, with Calico's behaviour in some points.
+    pub fn read_with(object: &Object, compat: Compat) -> Option<Result<Policy, Vec<FieldError>>> {
+        let relaxed = relax::relaxed(object, compat);
+        let policy = Policy::read(&relaxed)?;
+        Some(policy.map(|policy| relax::services(object, policy, compat)))
+    }
+
+    /// What a policy that cannot be enforced as written means all the same: what is in doubt
+    /// denies. Nothing for an object that is no policy.
+    pub fn mended(object: &Object) -> Option<Policy> {
+        mend::policy(object)
+    }
+
     /// Reads the policy that an object is, if it is one.
     pub fn read(object: &Object) -> Option<Result<Policy, Vec<FieldError>>> {
         Some(match object {
@@ -216,6 +229,18 @@ pub fn assign_addresses<'a>(
 }
 
 impl Tier {
+    /// A tier that policies name but nobody defined: it comes after all others. The one of policies
+    /// whose tier or order cannot be read comes before them.
+    pub fn undefined(name: &str) -> Tier {
+        let unreadable = name == mend::UNREADABLE_TIER;
+        Tier {
+            name: name.into(),
+            order: if unreadable { mend::first() } else { Order::LAST },
+            default_action: DefaultAction::Deny,
+            defined: unreadable,
+        }
+    }
+
     /// The tiers that are there without being defined.
     pub fn built_in() -> impl Iterator<Item = Tier> {
         BUILT_IN_TIERS.iter().map(|(name, order, default_action)| Tier {

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use tortie_model::Resource;
-use tortie_policy::{Cluster, Explanation, Query, Trust, Word, explain};
+use tortie_policy::{Cluster, Compat, Explanation, Query, Trust, Word, explain};
 
 /// A thing that takes resources and gives verdicts.
 pub trait Engine {
@@ -14,6 +14,32 @@ pub trait Engine {
     /// # Errors
     /// If the engine refuses them.
     fn open(&self, resources: &[Resource], trust: &Trust) -> anyhow::Result<Box<dyn Session>>;
+
+    /// The same, read in another way than strictly and all or nothing; nothing if the engine knows
+    /// no other.
+    ///
+    /// # Errors
+    /// If the engine refuses the resources.
+    fn open_as(
+        &self,
+        resources: &[Resource],
+        trust: &Trust,
+        reading: Reading,
+    ) -> anyhow::Result<Option<Box<dyn Session>>> {
+        match reading == Reading::default() {
+            true => self.open(resources, trust).map(Some),
+            false => Ok(None),
+        }
+    }
+}
+
+/// How resources are read; by default strictly, all or nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reading {
+    /// The points in which Calico's behaviour is chosen, besides those of the resources.
+    pub compat: Compat,
+    /// Whether what cannot be enforced as written is mended, not refused.
+    pub mended: bool,
 }
 
 /// An engine that has taken in resources.
@@ -53,9 +79,23 @@ impl Engine for Reference {
     }
 
     fn open(&self, resources: &[Resource], trust: &Trust) -> anyhow::Result<Box<dyn Session>> {
-        let enforced = Cluster::build(resources).map_err(|invalid| anyhow!("{invalid:#?}"))?;
+        let session = self.open_as(resources, trust, Reading::default())?;
+        session.ok_or_else(|| anyhow!("the reference can read in every way"))
+    }
+
+    fn open_as(
+        &self,
+        resources: &[Resource],
+        trust: &Trust,
+        reading: Reading,
+    ) -> anyhow::Result<Option<Box<dyn Session>>> {
+        let enforced = match reading.mended {
+            true => Cluster::build_mended(resources, reading.compat),
+            false => Cluster::build_with(resources, reading.compat)
+                .map_err(|invalid| anyhow!("{invalid:#?}"))?,
+        };
         let pending = enforced.pending();
-        Ok(Box::new(ReferenceSession { enforced, pending, trust: trust.clone() }))
+        Ok(Some(Box::new(ReferenceSession { enforced, pending, trust: trust.clone() })))
     }
 }
 

@@ -23,5 +23,5 @@ pub mod workspace;
 pub mod world;
 
 pub use build::{cluster, resources};
-pub use engine::{Answer, Engine, Reference, Session};
+pub use engine::{Answer, Engine, Reading, Reference, Session};
 pub use property::Property;

@@ -1,5 +1,6 @@
 //! Scenarios: resources, and the verdicts they must bring about. See `corpus/verdicts/README.md`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,12 +9,16 @@ use tortie_client::files;
 use tortie_model::{Object, ObjectMeta, PolicyTest, Resource};
 use tortie_policy::{Case, Trust};
 
-use crate::{Answer, Engine, Session, workspace};
+use crate::{Answer, Engine, Reading, Session, workspace};
 
 /// Annotation of a PolicyTest: the trust domain of the receivers, `cluster.local` when absent.
 const TRUST_DOMAIN: &str = "tortie.dev/trust-domain";
 /// Annotation of a PolicyTest: further trust domains that are believed, separated by commas.
 const TRUST_ALIASES: &str = "tortie.dev/trust-domain-aliases";
+
+/// Annotation of a PolicyTest: `true` if resources that cannot be enforced as written count all the
+/// same, as those of a server do.
+const MENDED: &str = "tortie.dev/mended";
 
 /// One file: resources, and cases about them.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct Scenario {
     pub resources: Vec<Resource>,
     /// Whose certificates are believed.
     pub trust: Trust,
+    /// Whether what cannot be enforced as written is mended, not refused.
+    pub mended: bool,
     /// The cases.
     pub cases: Vec<Case>,
 }
@@ -75,17 +82,26 @@ pub fn run(engine: &dyn Engine) -> anyhow::Result<Report> {
     let mut report = Report::default();
     for scenario in scenarios()? {
         report.scenarios += 1;
-        match engine.open(&scenario.resources, &scenario.trust) {
-            Ok(session) => run_cases(&*session, &scenario, &mut report),
-            Err(error) => report.failures.push(format!("{}: {error}", scenario.file.display())),
-        }
+        run_cases(engine, &scenario, &mut report);
     }
     Ok(report)
 }
 
-fn run_cases(session: &dyn Session, scenario: &Scenario, report: &mut Report) {
+/// Puts the cases of a scenario to an engine, which takes the resources in once for every way in
+/// which a case wants them read.
+fn run_cases(engine: &dyn Engine, scenario: &Scenario, report: &mut Report) {
+    let mut sessions = BTreeMap::new();
     for case in &scenario.cases {
-        match judge(session, case) {
+        let reading = Reading { compat: case.compat, mended: scenario.mended };
+        let session = sessions
+            .entry(reading)
+            .or_insert_with(|| engine.open_as(&scenario.resources, &scenario.trust, reading));
+        let outcome = match session {
+            Ok(Some(session)) => judge(&**session, case),
+            Ok(None) => Ok(None),
+            Err(error) => Err(anyhow!("{error}")),
+        };
+        match outcome {
             Ok(None) => report.out_of_scope += 1,
             Ok(Some(with_reason)) => {
                 report.passed += 1;
@@ -142,7 +158,8 @@ fn parse(file: PathBuf, text: &str) -> anyhow::Result<Scenario> {
     let [Resource { object: Object::PolicyTest(test), .. }] = tests.as_slice() else {
         bail!("there must be one PolicyTest, found {}", tests.len());
     };
-    Ok(Scenario { file, resources, trust: trust(&test.metadata), cases: cases(test)? })
+    let mended = test.metadata.annotations.get(MENDED).is_some_and(|text| text == "true");
+    Ok(Scenario { file, resources, trust: trust(&test.metadata), mended, cases: cases(test)? })
 }
 
 fn trust(metadata: &ObjectMeta) -> Trust {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tortie_client::files::{self, FileError, Loaded};
-use tortie_policy::Cluster;
+use tortie_policy::{Cluster, Compat, Invalid};
 
 use crate::output::{Failure, warn};
 
@@ -17,14 +17,69 @@ pub(crate) struct Files {
     /// Read folders with everything below them
     #[arg(short = 'R', long)]
     recursive: bool,
+
+    #[command(flatten)]
+    chosen: Chosen,
+}
+
+/// Which behaviour is chosen, besides what the resources choose.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Chosen {
+    /// Points in which Calico's behaviour is chosen, or `calico` for all: see docs/compat.md
+    #[arg(long, value_name = "NAME,…")]
+    compat: Option<Compat>,
+}
+
+impl Chosen {
+    /// The cluster that files describe; warnings go to standard error, and what is wrong with
+    /// policies that are chosen to vanish.
+    pub(crate) fn cluster(
+        self,
+        paths: &[PathBuf],
+        recursive: bool,
+    ) -> Result<(Loaded, Cluster), Failure> {
+        let (loaded, cluster) = self.read(paths, recursive)?;
+        warn(&loaded.warnings);
+        warn(&vanished(&loaded, &cluster));
+        Ok((loaded, cluster))
+    }
+
+    /// The points chosen.
+    pub(crate) fn compat(self) -> Compat {
+        self.compat.unwrap_or_default()
+    }
+
+    fn read(self, paths: &[PathBuf], recursive: bool) -> Result<(Loaded, Cluster), Vec<FileError>> {
+        let loaded = files::load(paths, recursive)?;
+        let cluster = chosen(&loaded, self.compat())?;
+        Ok((loaded, cluster))
+    }
+}
+
+/// The cluster that resources describe with Calico's behaviour in some points.
+pub(crate) fn chosen(loaded: &Loaded, compat: Compat) -> Result<Cluster, Vec<FileError>> {
+    let built = Cluster::build_with(&loaded.resources, compat);
+    built.map_err(|invalid| errors(loaded, &invalid))
+}
+
+fn errors(loaded: &Loaded, invalid: &[Invalid]) -> Vec<FileError> {
+    invalid.iter().map(|i| loaded.error(i.resource, i.error.clone())).collect()
+}
+
+/// What is wrong with resources that count as absent.
+fn vanished(loaded: &Loaded, cluster: &Cluster) -> Vec<FileError> {
+    errors(loaded, cluster.invalid())
 }
 
 impl Files {
     /// The cluster the files describe; warnings go to standard error.
     pub(crate) fn cluster(&self) -> Result<(Loaded, Cluster), Failure> {
-        let (loaded, cluster) = self.check()?;
-        warn(&loaded.warnings);
-        Ok((loaded, cluster))
+        self.chosen.cluster(&self.files, self.recursive)
+    }
+
+    /// The points chosen on the command line.
+    pub(crate) fn compat(&self) -> Compat {
+        self.chosen.compat()
     }
 
     /// The cluster as it is enforced, or as it would be with staged policies enforced.
@@ -34,22 +89,13 @@ impl Files {
         Ok((loaded, cluster))
     }
 
-    /// The same, with the errors as data.
+    /// The cluster the files describe, with the errors as data: those of policies that are chosen to
+    /// vanish, too.
     pub(crate) fn check(&self) -> Result<(Loaded, Cluster), Vec<FileError>> {
-        check(&self.files, self.recursive)
-    }
-}
-
-/// The cluster that files describe, or everything wrong with them.
-pub(crate) fn check(
-    paths: &[PathBuf],
-    recursive: bool,
-) -> Result<(Loaded, Cluster), Vec<FileError>> {
-    let loaded = files::load(paths, recursive)?;
-    match Cluster::build(&loaded.resources) {
-        Ok(cluster) => Ok((loaded, cluster)),
-        Err(invalid) => {
-            Err(invalid.into_iter().map(|i| loaded.error(i.resource, i.error)).collect())
+        let (loaded, cluster) = self.chosen.read(&self.files, self.recursive)?;
+        match vanished(&loaded, &cluster) {
+            errors if errors.is_empty() => Ok((loaded, cluster)),
+            errors => Err(errors),
         }
     }
 }

@@ -12,7 +12,7 @@ mod rule;
 mod sets;
 
 pub(crate) use policy::BUILT_IN_TIERS;
-pub(crate) use sets::{felix, host_endpoint, network_set, workload_endpoint};
+pub(crate) use sets::{CREATED_BY, felix, host_endpoint, network_set, workload_endpoint};
 
 use tortie_model::{self as model, FieldError};
 use tortie_selector::{Node, Selector};

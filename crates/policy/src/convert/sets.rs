@@ -20,7 +20,8 @@ const INTERFACE_HINT: &str = "interfaces are up to 15 letters, digits, `-`, `_` 
 const PROTOCOL_HINT: &str = "only these have ports";
 
 /// Label and value by which the node controller marks the host endpoints it makes.
-const CREATED_BY: (&str, &str) = ("projectcalico.org/created-by", "calico-kube-controllers");
+pub(crate) const CREATED_BY: (&str, &str) =
+    ("projectcalico.org/created-by", "calico-kube-controllers");
 
 /// A network set, without inherited labels.
 pub(crate) fn network_set(

@@ -8,8 +8,8 @@ use serde::Serialize;
 use tortie_policy::{Cell, Cluster, Matrix, PortMatch, PortSpec, Protocol, TraceEntry, Word};
 
 use super::explain::entry_text;
-use crate::input::check;
-use crate::output::{Failure, Format, NO, Progress, YES, json, text, warn};
+use crate::input::Chosen;
+use crate::output::{Failure, Format, NO, Progress, YES, json, text};
 
 /// Arguments of `tortie diff`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Read folders with everything below them
     #[arg(short = 'R', long)]
     recursive: bool,
+
+    #[command(flatten)]
+    chosen: Chosen,
 
     /// Destination ports [default: those that policies and pods name, and one that none names]
     #[arg(long, value_name = "PROTOCOL/PORT", value_delimiter = ',')]
@@ -64,9 +67,7 @@ struct Side {
 /// Compares. Exit status 1 if a verdict changes.
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let load = |paths: &[PathBuf]| -> Result<Cluster, Failure> {
-        let (loaded, cluster) = check(paths, args.recursive)?;
-        warn(&loaded.warnings);
-        Ok(cluster)
+        args.chosen.cluster(paths, args.recursive).map(|(_, cluster)| cluster)
     };
     let (old, mut new) = (load(&args.old)?, load(&args.new)?);
     if args.staged {

@@ -1,15 +1,17 @@
 //! `tortie test`: expectations on flows.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use tortie_client::files;
 use tortie_model::{Object, PolicyTest, Resource};
-use tortie_policy::{Case, Explanation, Outcome};
+use tortie_policy::{Case, Cluster, Compat, Explanation, Outcome};
 
 use super::explain::{text, trust};
-use crate::input::Files;
+use crate::input::{Files, chosen};
 use crate::output::{self, Failure, Format, NO, YES, json};
 
 /// Arguments of `tortie test`.
@@ -47,18 +49,40 @@ struct Report {
 
 /// Runs the cases. Exit status 1 if one failed.
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
-    let (_, cluster) = args.files.cluster()?;
-    let pending = cluster.pending();
+    let (loaded, cluster) = args.files.cluster()?;
     let trust = trust(&cluster, args.trust_domain.as_deref());
     let cases = cases(&args.cases)?;
-    let run = |case: &Case| case.run(if case.staged { &pending } else { &cluster }, &trust);
-    let reports: Vec<Report> = cases.iter().map(|case| report(case, run(case))).collect();
+    let mut views = Views { loaded: &loaded, compat: args.files.compat(), known: BTreeMap::new() };
+    let mut reports: Vec<Report> = Vec::new();
+    for case in &cases {
+        reports.push(report(case, case.run(views.of(case)?, &trust)));
+    }
     let failed = reports.iter().filter(|r| !r.passed).count();
     match args.output {
         Format::Json => json(&reports)?,
         Format::Table => output::text(table(&reports, failed))?,
     }
     Ok(if failed == 0 { YES } else { NO })
+}
+
+/// The resources as the cases want them read, each way once.
+struct Views<'l> {
+    loaded: &'l files::Loaded,
+    compat: Compat,
+    known: BTreeMap<(Compat, bool), Cluster>,
+}
+
+impl Views<'_> {
+    fn of(&mut self, case: &Case) -> Result<&Cluster, Failure> {
+        let compat = self.compat.union(case.compat);
+        Ok(match self.known.entry((compat, case.staged)) {
+            Entry::Occupied(view) => view.into_mut(),
+            Entry::Vacant(place) => {
+                let cluster = chosen(self.loaded, compat)?;
+                place.insert(if case.staged { cluster.pending() } else { cluster })
+            }
+        })
+    }
 }
 
 fn cases(paths: &[PathBuf]) -> Result<Vec<Case>, Failure> {
