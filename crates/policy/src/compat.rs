@@ -55,6 +55,8 @@ points! {
     AllIdentities = "all-identities", Authorizer;
     /// A request path that cannot be normalised meets no path criterion, in Deny rules neither.
     BadPath = "bad-path", Verdicts;
+    /// A check of ext_authz v2 without HTTP counts as a request without method and path.
+    EmptyHttpInV2 = "empty-http-in-v2", Authorizer;
     /// A principal that names no workload counts as plain text.
     ForeignPrincipal = "foreign-principal", Verdicts;
     /// The trust domain of a SPIFFE ID is not compared.
@@ -99,6 +101,8 @@ points! {
     TierDefaultAction = "tier-default-action", Resources;
     /// A list of egress rules that is present but empty governs egress.
     TypesByPresence = "types-by-presence", Resources;
+    /// The authorizer's `/terminate` listens on all addresses if none is given.
+    UnauthenticatedControl = "unauthenticated-control", Authorizer;
     /// What is not known of a peer counts as no match, in Deny rules, too.
     UnknownIdentity = "unknown-identity", Verdicts;
     /// An absent port is 0, and an absent ICMP type or code, too.
