@@ -37,6 +37,7 @@ mod settings;
 mod single;
 mod spiffe;
 mod tri;
+mod witness;
 
 pub use before::{BeforePolicy, NEIGHBOUR_TYPES, Tunnel};
 pub use case::{Case, Outcome, request_line};
@@ -69,3 +70,4 @@ pub use single::{
 };
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
 pub use tri::Tri;
+pub use witness::Witness;

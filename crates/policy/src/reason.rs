@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::witness::ByFacts;
 use crate::{
     Action, Criterion, DefaultAction, Direction, EntityMatch, Facts, Policy, Rule, Side, Step, Tri,
-    Verdict, holds,
+    Verdict, Witness,
 };
 
 /// One step of a trace as the command contract writes it.
@@ -112,6 +113,11 @@ pub fn nearest<'a>(
     facts: &dyn Facts,
     direction: Direction,
 ) -> Option<Lack<'a>> {
+    nearest_by(verdict, &ByFacts { facts, direction })
+}
+
+fn nearest_by<'a>(verdict: &Verdict<'a>, witness: &dyn Witness) -> Option<Lack<'a>> {
+    let direction = witness.direction();
     let Some(Step::TierDefault { tier, .. }) = verdict.trace.last() else { return None };
     let policies = verdict.trace.iter().filter_map(|step| match step {
         Step::NoMatch { policy } if policy.tier == tier.name => Some(*policy),
@@ -119,15 +125,18 @@ pub fn nearest<'a>(
     });
     let rules = policies.flat_map(|policy| {
         let rules = policy.rules(direction).iter().enumerate();
-        rules.filter(|(_, r)| r.action == Action::Allow).map(move |(i, r)| (policy, i, r))
+        rules.filter(|(_, r)| r.action == Action::Allow).map(move |(i, _)| (policy, i))
     });
-    let lacks =
-        rules.map(|(policy, index, rule)| Lack { policy, index, criteria: lacking(rule, facts) });
+    let lacks = rules.map(|(policy, index)| Lack {
+        policy,
+        index,
+        criteria: lacking(policy, index, witness),
+    });
     lacks.min_by_key(|lack| lack.criteria.len())
 }
 
-fn lacking(rule: &Rule, facts: &dyn Facts) -> Vec<(Criterion, Tri)> {
-    let results = Criterion::ALL.map(|criterion| (criterion, holds(rule, criterion, facts)));
+fn lacking(policy: &Policy, index: usize, witness: &dyn Witness) -> Vec<(Criterion, Tri)> {
+    let results = Criterion::ALL.map(|c| (c, witness.holds(policy, index, c)));
     results.into_iter().filter(|(_, result)| *result != Tri::True).collect()
 }
 
@@ -135,10 +144,15 @@ impl Verdict<'_> {
     /// The verdict in one sentence: what decided, and for a denial by default what the nearest
     /// Allow rule lacked. Holds no header, query or body.
     pub fn reason(&self, facts: &dyn Facts, direction: Direction) -> String {
+        self.reason_by(&ByFacts { facts, direction })
+    }
+
+    /// The same in the words of another engine.
+    pub fn reason_by(&self, witness: &dyn Witness) -> String {
         let Some(last) = self.trace.last() else { return "nothing decided".to_owned() };
-        let mut sentence = decision(last, facts);
-        if let Some(lack) = nearest(self, facts, direction) {
-            sentence.push_str(&format!("; {}", LackText { lack: &lack, facts, direction }));
+        let mut sentence = decision(last, witness);
+        if let Some(lack) = nearest_by(self, witness) {
+            sentence.push_str(&format!("; {}", LackText { lack: &lack, witness }));
         }
         sentence
     }
@@ -146,25 +160,28 @@ impl Verdict<'_> {
     /// Whether the denial rests on a path that has no safe normal form: some Allow rule would have
     /// matched if its path criterion could be answered.
     pub fn rests_on_path(&self, facts: &dyn Facts, direction: Direction) -> bool {
+        let witness = ByFacts { facts, direction };
         let asked = self.trace.iter().filter_map(|step| match step {
             Step::NoMatch { policy } => Some(*policy),
             _ => None,
         });
-        let mut rules = asked.flat_map(|p| p.rules(direction));
+        let mut rules = asked.flat_map(|policy| {
+            let rules = policy.rules(direction).iter().enumerate();
+            rules.filter(|(_, r)| r.action == Action::Allow).map(move |(i, _)| (policy, i))
+        });
         !self.allowed
-            && rules.any(|rule| {
-                rule.action == Action::Allow
-                    && lacking(rule, facts) == [(Criterion::Path, Tri::Unknown)]
+            && rules.any(|(policy, index)| {
+                lacking(policy, index, &witness) == [(Criterion::Path, Tri::Unknown)]
             })
     }
 }
 
-fn decision(step: &Step<'_>, facts: &dyn Facts) -> String {
+fn decision(step: &Step<'_>, witness: &dyn Witness) -> String {
     match step {
         Step::Rule { policy, rule, action, certainty, .. } => {
             let doubt = match certainty {
                 Tri::True => String::new(),
-                _ => doubt(policy, facts),
+                _ => doubt(witness),
             };
             let did = if *action == Action::Allow { "allowed" } else { "denied" };
             format!("{did} by rule {} of {} (tier {}){doubt}", rule.origin, policy.id, policy.tier)
@@ -192,31 +209,30 @@ fn decision(step: &Step<'_>, facts: &dyn Facts) -> String {
     }
 }
 
-fn doubt(_: &Policy, facts: &dyn Facts) -> String {
+fn doubt(witness: &dyn Witness) -> String {
     format!(
         ", in doubt: source is {}, destination is {}",
-        facts.describe(Side::Source),
-        facts.describe(Side::Destination)
+        witness.describe(Side::Source),
+        witness.describe(Side::Destination)
     )
 }
 
 /// What an Allow rule lacked, in words.
 struct LackText<'a> {
     lack: &'a Lack<'a>,
-    facts: &'a dyn Facts,
-    direction: Direction,
+    witness: &'a dyn Witness,
 }
 
 impl fmt::Display for LackText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Lack { policy, index, criteria } = self.lack;
-        let rules = policy.rules(self.direction);
+        let rules = policy.rules(self.witness.direction());
         let Some(rule) = rules.get(*index) else { return Ok(()) };
         write!(f, "rule {} of {} would allow ", rule.origin, policy.id)?;
         let mut separator = "";
         for (criterion, _) in criteria {
             f.write_str(separator)?;
-            write_lack(f, rule, *criterion, self.facts)?;
+            write_lack(f, rule, *criterion, self.witness)?;
             separator = ", and ";
         }
         Ok(())
@@ -227,10 +243,10 @@ fn write_lack(
     f: &mut fmt::Formatter<'_>,
     rule: &Rule,
     criterion: Criterion,
-    facts: &dyn Facts,
+    witness: &dyn Witness,
 ) -> fmt::Result {
-    let who = |side| format!("the {side} is {}", facts.describe(side));
-    let what = || format!("this is {}", facts.describe_traffic());
+    let who = |side| format!("the {side} is {}", witness.describe(side));
+    let what = || format!("this is {}", witness.describe_traffic());
     match criterion {
         Criterion::Peers(side) => {
             let wanted = rule.side(side).peers.as_ref().map_or("", |p| p.text.as_str());
