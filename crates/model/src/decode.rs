@@ -380,6 +380,23 @@ mod tests {
     }
 
     #[test]
+    fn values_that_yaml_reads_otherwise_get_a_hint() {
+        for (spec, field, hint) in [
+            (json!({"selector": true}), "spec.selector", "put it in quotes: without them, YAML"),
+            (json!({"types": [false]}), "spec.types[0]", "put it in quotes: without them, YAML"),
+            (json!({"tier": 10}), "spec.tier", "put it in quotes"),
+            (json!({"tier": 0.5}), "spec.tier", "put it in quotes"),
+            (json!({"doNotTrack": "true"}), "spec.doNotTrack", "write it without quotes"),
+            (json!({"true": 1}), "spec.true", "put it in quotes: without them, YAML"),
+        ] {
+            let found = decode(policy(spec)).expect_err(field);
+            let error = &found[0].errors[0];
+            assert_eq!(error.field, field);
+            assert!(error.hint.as_deref().is_some_and(|h| h.starts_with(hint)), "{error:?}");
+        }
+    }
+
+    #[test]
     fn kinds_of_policy_groups_that_are_not_understood_are_refused() {
         for (api_version, kind) in [
             ("projectcalico.org/v3", "SecurityPolicy"),

@@ -12,6 +12,10 @@ use crate::mapping::Mapping;
 /// A document with this many wrong fields is not worth a longer list.
 const MAX_ERRORS: usize = 50;
 
+/// The most surprising of YAML's habits.
+const PLAIN_WORDS: &str = "put it in quotes: without them, YAML takes `y`, `yes`, `on`, `n`, `no` \
+                           and `off` for true or false";
+
 /// Decodes; on a wrong field notes it, drops it and tries again, so that one look finds all.
 pub(crate) fn decode_collecting<T: DeserializeOwned>(
     document: Cow<'_, Value>,
@@ -44,7 +48,7 @@ fn field_error(path: &Path, error: &serde_json::Error, document: &Value) -> Fiel
     let message = error.to_string();
     let field = path_text(path);
     let Some(name) = unknown_field(&message) else {
-        return FieldError::new(field, type_message(&message, path, document));
+        return wrong_type(field, &message, path, document);
     };
     let expected: Vec<&str> =
         message.split('`').skip(3).step_by(2).filter(|word| !word.is_empty()).collect();
@@ -52,9 +56,22 @@ fn field_error(path: &Path, error: &serde_json::Error, document: &Value) -> Fiel
     let full = if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") };
     let error = FieldError::new(full, "unknown field");
     match nearest(name, &expected) {
+        _ if ["true", "false"].contains(&name) => error.hint(PLAIN_WORDS),
         Some(k) => error.hint(format!("did you mean `{k}`?")),
         None => error.hint(format!("known here: {}", expected.join(", "))),
     }
+}
+
+/// A value of another type than the field's, with what YAML has to do with it.
+fn wrong_type(field: String, message: &str, path: &Path, document: &Value) -> FieldError {
+    let reason = type_message(message, path, document);
+    let hint = match reason.as_str() {
+        "expected text, found true or false" => PLAIN_WORDS,
+        "expected text, found a number" | "expected text, found a fraction" => "put it in quotes",
+        "expected true or false, found text" => "write it without quotes",
+        _ => return FieldError::new(field, reason),
+    };
+    FieldError::new(field, reason).hint(hint)
 }
 
 /// Serde's message without the value it quotes, which may be a secret.
