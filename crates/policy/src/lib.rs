@@ -56,7 +56,8 @@ pub use layer4::{IpVersion, PortMatch, Protocol};
 pub use matrix::{Cell, InvalidPortSpec, Matrix, PortSpec};
 pub use name::{Account, EndpointId, InvalidEndpointId, Labels, PolicyId, PolicyKind};
 pub use query::{
-    Explanation, Leg, Party, PortName, Query, QueryError, Word, explain, explain_by, parse_icmp,
+    Before, Change, Described, Explanation, Leg, Nearest, Party, PortName, Query, QueryError, Word,
+    explain, explain_by, parse_icmp,
 };
 pub use reason::{Lack, TraceEntry, nearest};
 pub use rule::{

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::query::{Gate, gates, http_at};
+use crate::query::{Gate, decided_before, gates, http_at};
 use crate::{
-    Address, Cluster, Decider, Direction, Endpoint, Engine, Flow, HttpAtNetwork, Plane, Protocol,
-    Step, TraceEntry,
+    Address, BeforePolicy, Cluster, Decider, Direction, Endpoint, Engine, Flow, HttpAtNetwork,
+    Plane, Protocol, Step, TraceEntry,
 };
 
 /// A protocol with a port, as in `tcp/80`.
@@ -83,6 +83,8 @@ impl<'m> Cell<'m> {
 /// A workload with everything that is the same for all its flows.
 struct Party<'c> {
     endpoint: &'c Arc<Endpoint>,
+    /// What is dropped before its egress policy is asked.
+    before: Vec<BeforePolicy>,
     egress: Box<dyn Decider + 'c>,
     ingress: Box<dyn Decider + 'c>,
     /// Host endpoints on the way to other hosts, and from them.
@@ -119,6 +121,7 @@ impl<'c> Matrix<'c> {
     /// The same, asked by an engine.
     pub fn by(engine: &'c dyn Engine, cluster: &'c Cluster) -> Matrix<'c> {
         let party = |endpoint: &'c Arc<Endpoint>| Party {
+            before: cluster.before_workload_policy(endpoint, Direction::Egress, false),
             egress: engine.at_workload(endpoint, Direction::Egress),
             ingress: engine.at_workload(endpoint, Direction::Ingress),
             leaving: gates(engine, cluster, endpoint, Direction::Egress),
@@ -165,6 +168,10 @@ impl<'c> Matrix<'c> {
             icmp: None,
             http: HttpAtNetwork::Unenforced,
         };
+        let before = from.before.iter().find(|before| before.decides(Direction::Egress, &flow));
+        if let Some(before) = before.filter(|before| !before.allows()) {
+            return Cell::denied(Some(decided_before(*before)), None);
+        }
         if let (false, step) = from.egress.decision(&flow) {
             return Cell::denied(step, None);
         }
@@ -189,7 +196,7 @@ impl<'c> Matrix<'c> {
             return None;
         }
         from.leaving.iter().chain(&to.entering).find_map(|gate| {
-            let (plane, last) = gate.pass(self.cluster, flow).pop()?;
+            let (plane, last) = gate.pass(flow).pop()?;
             (!last.allowed).then(|| (plane, last.trace.last().copied()))
         })
     }

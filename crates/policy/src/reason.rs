@@ -107,7 +107,8 @@ pub struct Lack<'a> {
     pub criteria: Vec<(Criterion, Tri)>,
 }
 
-/// The Allow rule of the deciding tier that lacked least.
+/// The Allow rule of the deciding tier that lacked least, of those asked before a denial was
+/// decided.
 pub fn nearest<'a>(
     verdict: &Verdict<'a>,
     facts: &dyn Facts,
@@ -118,13 +119,19 @@ pub fn nearest<'a>(
 
 fn nearest_by<'a>(verdict: &Verdict<'a>, witness: &dyn Witness) -> Option<Lack<'a>> {
     let direction = witness.direction();
-    let Some(Step::TierDefault { tier, .. }) = verdict.trace.last() else { return None };
-    let policies = verdict.trace.iter().filter_map(|step| match step {
-        Step::NoMatch { policy } if policy.tier == tier.name => Some(*policy),
+    let (tier, before) = match verdict.trace.last()? {
+        Step::TierDefault { tier, .. } => (&tier.name, None),
+        Step::Rule { policy, index, action: Action::Deny, .. } => {
+            (&policy.tier, Some((*policy, *index)))
+        }
+        _ => return None,
+    };
+    let whole = verdict.trace.iter().filter_map(|step| match step {
+        Step::NoMatch { policy } if policy.tier == *tier => Some((*policy, usize::MAX)),
         _ => None,
     });
-    let rules = policies.flat_map(|policy| {
-        let rules = policy.rules(direction).iter().enumerate();
+    let rules = whole.chain(before).flat_map(|(policy, end)| {
+        let rules = policy.rules(direction).iter().enumerate().take(end);
         rules.filter(|(_, r)| r.action == Action::Allow).map(move |(i, _)| (policy, i))
     });
     let lacks = rules.map(|(policy, index)| Lack {
@@ -151,7 +158,8 @@ impl Verdict<'_> {
     pub fn reason_by(&self, witness: &dyn Witness) -> String {
         let Some(last) = self.trace.last() else { return "nothing decided".to_owned() };
         let mut sentence = decision(last, witness);
-        if let Some(lack) = nearest_by(self, witness) {
+        let by_default = matches!(last, Step::TierDefault { .. });
+        if by_default && let Some(lack) = nearest_by(self, witness) {
             sentence.push_str(&format!("; {}", LackText { lack: &lack, witness }));
         }
         sentence

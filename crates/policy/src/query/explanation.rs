@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::Nearest;
 use crate::TraceEntry;
 
 /// The answer: a verdict for each place that decides.
@@ -20,6 +21,24 @@ pub struct Explanation {
     pub forward: Vec<Leg>,
     /// What the receiver's sidecar would say, if it was asked about.
     pub application: Option<Leg>,
+    /// What is allowed or dropped at these places before policy is asked, whatever it says.
+    #[serde(rename = "beforePolicy", skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Before>,
+}
+
+/// Something that is allowed or dropped before policy is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Before {
+    /// At which endpoint; absent for what holds everywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// `ingress` or `egress` of that endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    /// What comes of it.
+    pub verdict: Word,
+    /// What it is.
+    pub text: String,
 }
 
 /// `allow` or `deny`.
@@ -58,6 +77,9 @@ pub struct Leg {
     pub trace: Vec<TraceEntry>,
     /// The same in one sentence.
     pub reason: String,
+    /// Of a denial, the Allow rule that lacked least, and what would have made it match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<Nearest>,
 }
 
 impl Explanation {

@@ -2,14 +2,20 @@
 //! policy, the receiver's ingress policy, the host endpoints between them, and the receiver's
 //! sidecar.
 
+mod change;
+mod draft;
 mod explanation;
 mod host;
+mod identity;
 mod question;
+mod relabel;
 mod resolve;
+mod suggest;
 mod way;
 
-pub use explanation::{Explanation, Leg, Word};
-pub(crate) use host::{Gate, gates};
+pub use change::{Change, Described, Nearest};
+pub use explanation::{Before, Explanation, Leg, Word};
+pub(crate) use host::{Gate, decided_before, gates};
 pub use question::{Party, PortName, Query, QueryError, parse_icmp};
 
 use crate::{Address, Cluster, Endpoint, Engine, HttpAtNetwork, Trust};
@@ -49,6 +55,7 @@ pub fn explain_by(
             ingress: None,
             forward: Vec::new(),
             application: None,
+            before: Vec::new(),
         });
     }
     let way = Way {

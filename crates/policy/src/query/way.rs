@@ -2,12 +2,14 @@
 
 use smol_str::SmolStr;
 
+use super::draft::{Draft, Seen};
 use super::host::{Gate, gates};
 use super::resolve::{Resolved, Who};
-use super::{Explanation, Leg, Query, Word, http_at};
+use super::suggest::suggest;
+use super::{Before, Explanation, Leg, Query, Word, http_at};
 use crate::{
-    Address, Cluster, Direction, Endpoint, EndpointToHost, Engine, Facts, Flow, HostEndpoint,
-    HttpAtNetwork, HttpRequest, Plane, Principal, Request, Step, TraceEntry, Trust, Verdict,
+    Address, BeforePolicy, Cluster, Direction, Endpoint, EndpointToHost, Engine, Facts, Flow,
+    HostEndpoint, HttpAtNetwork, Plane, Step, TraceEntry, Trust, Verdict,
 };
 
 /// One flow on its way.
@@ -24,12 +26,16 @@ pub(super) struct Way<'c> {
 
 impl Way<'_> {
     pub(super) fn explain(&self) -> Explanation {
-        let (egress, ingress, forward) = (self.egress(), self.ingress(), self.forward());
-        let application = self.application();
+        let mut before = Vec::new();
+        let (egress, ingress) = (self.egress(&mut before), self.ingress(&mut before));
+        let (forward, application) = (self.forward(), self.application());
+        if egress.is_some() || ingress.is_some() {
+            before.push(established());
+        }
         let allows = |leg: &Leg| leg.verdict == Word::Allow;
         let allowed = [&egress, &ingress, &application].into_iter().flatten().all(allows)
             && forward.iter().all(allows);
-        Explanation { verdict: allowed.into(), egress, ingress, forward, application }
+        Explanation { verdict: allowed.into(), egress, ingress, forward, application, before }
     }
 
     fn flow(&self, http: HttpAtNetwork) -> Flow<'_> {
@@ -49,41 +55,35 @@ impl Way<'_> {
         node.is_some() && node == self.to.node()
     }
 
-    fn egress(&self) -> Option<Leg> {
+    fn egress(&self, before: &mut Vec<Before>) -> Option<Leg> {
         match &self.from.who {
             Who::Workload(e) => {
                 let flow = self.flow(HttpAtNetwork::Unenforced);
-                Some(self.workload(e, Direction::Egress, &flow))
+                Some(self.workload(e, Direction::Egress, &flow, before))
             }
             Who::Host(h) => {
                 let planes = [Plane::Untracked, Plane::Normal];
-                Some(self.host(h, Direction::Egress, &planes))
+                Some(self.host(h, Direction::Egress, &planes, before))
             }
             Who::Node(_) | Who::Stranger => None,
         }
     }
 
-    fn ingress(&self) -> Option<Leg> {
-        let from_pod = matches!(self.from.who, Who::Workload(_));
-        let from_node = matches!(self.from.who, Who::Host(_) | Who::Node(_));
+    fn ingress(&self, before: &mut Vec<Before>) -> Option<Leg> {
+        let to_own_host = matches!(self.from.who, Who::Workload(_)) && self.on_one_node();
         match &self.to.who {
-            Who::Workload(e) if from_node && self.on_one_node() => {
-                Some(fixed(e.id.to_string(), "host to its own pod", true))
-            }
             Who::Workload(e) => {
                 let flow = self.flow(http_at(e));
-                Some(self.workload(e, Direction::Ingress, &flow))
+                Some(self.workload(e, Direction::Ingress, &flow, before))
             }
-            Who::Host(h) if from_pod && self.on_one_node() => {
+            Who::Host(h) if to_own_host => {
                 Some(self.own_host(format!("hostendpoint:{}", h.name), &h.node))
             }
             Who::Host(h) => {
                 let planes = [Plane::Untracked, Plane::PreDnat, Plane::Normal];
-                Some(self.host(h, Direction::Ingress, &planes))
+                Some(self.host(h, Direction::Ingress, &planes, before))
             }
-            Who::Node(node) if from_pod && self.on_one_node() => {
-                Some(self.own_host(format!("node:{node}"), node))
-            }
+            Who::Node(node) if to_own_host => Some(self.own_host(format!("node:{node}"), node)),
             Who::Node(_) | Who::Stranger => None,
         }
     }
@@ -97,7 +97,7 @@ impl Way<'_> {
         let workloads = ends.into_iter().filter_map(|(end, d)| Some((end.workload()?, d)));
         let gates = workloads.flat_map(|(e, d)| gates(self.engine, self.cluster, e, d));
         let flow = self.flow(HttpAtNetwork::Unenforced);
-        gates.map(|gate| gate.leg(self.cluster, &flow)).collect()
+        gates.map(|gate| gate.leg(&flow)).collect()
     }
 
     fn application(&self) -> Option<Leg> {
@@ -105,49 +105,112 @@ impl Way<'_> {
         if !self.query.asks_application() {
             return None;
         }
-        let identity = self.query.from_identity.as_deref().unwrap_or_default();
-        let http = self.query.http.as_ref().map(|(method, path)| HttpRequest::new(method, path));
-        let request = Request::new(
-            self.cluster,
-            self.trust,
-            (self.source, Principal::parse(identity)),
-            (self.destination, Principal::Plaintext),
-            self.query.protocol,
-            http,
-        );
+        let draft = Draft {
+            cluster: self.cluster,
+            source: self.source,
+            destination: self.destination,
+            protocol: self.query.protocol,
+            icmp: None,
+            seen: Seen::Sidecar {
+                trust: self.trust,
+                identity: self.query.from_identity.as_deref().unwrap_or_default(),
+                http: self.query.http.clone(),
+            },
+        };
+        let request = draft.request()?;
         let decider = self.engine.at_workload(endpoint, Direction::Ingress);
-        Some(leg(endpoint, &decider.request(&request), &request, Direction::Ingress))
+        let verdict = decider.request(&request);
+        Some(leg(endpoint, &verdict, &request, Direction::Ingress, draft.clone()))
     }
 
-    fn workload(&self, endpoint: &Endpoint, direction: Direction, flow: &Flow<'_>) -> Leg {
+    fn workload(
+        &self,
+        endpoint: &Endpoint,
+        direction: Direction,
+        flow: &Flow<'_>,
+        before: &mut Vec<Before>,
+    ) -> Leg {
+        let name = endpoint.id.to_string();
+        let any = self.cluster.before_workload_policy(endpoint, direction, true);
+        before.extend(any.into_iter().map(|b| Before::new(&name, direction, b)));
+        if let Some(decided) = self.before(endpoint, direction, flow) {
+            return fixed(name, decided.name(), decided.allows());
+        }
         let decider = self.engine.at_workload(endpoint, direction);
-        leg(endpoint, &decider.flow(flow), flow, direction)
+        leg(endpoint, &decider.flow(flow), flow, direction, Draft::of(flow))
     }
 
-    fn host(&self, host: &HostEndpoint, direction: Direction, planes: &[Plane]) -> Leg {
-        let flow = self.flow(HttpAtNetwork::Unenforced);
-        Gate::new(self.engine, host, direction, planes).leg(self.cluster, &flow)
+    /// What decides at a workload before its policy is asked, if anything does.
+    fn before(
+        &self,
+        endpoint: &Endpoint,
+        direction: Direction,
+        flow: &Flow<'_>,
+    ) -> Option<BeforePolicy> {
+        let own_host = self.to_or_from_host();
+        let all = self.cluster.before_workload_policy(endpoint, direction, own_host);
+        all.into_iter().find(|before| before.decides(direction, flow))
     }
 
-    /// From a pod to its own host.
+    /// Whether the flow is between a workload and its own host.
+    fn to_or_from_host(&self) -> bool {
+        let host = |end: &Resolved<'_>| matches!(end.who, Who::Host(_) | Who::Node(_));
+        self.on_one_node() && (host(&self.from) || host(&self.to))
+    }
+
+    fn host(
+        &self,
+        host: &HostEndpoint,
+        direction: Direction,
+        planes: &[Plane],
+        before: &mut Vec<Before>,
+    ) -> Leg {
+        let gate = Gate::new(self.engine, self.cluster, host, direction, planes);
+        before.extend(gate.before());
+        gate.leg(&self.flow(HttpAtNetwork::Unenforced))
+    }
+
+    /// From a pod to its own host: what is allowed before the pod's policy is allowed for good.
     fn own_host(&self, name: String, node: &SmolStr) -> Leg {
-        let action = self.cluster.settings(node).endpoint_to_host;
-        fixed(name, "defaultEndpointToHostAction", action != EndpointToHost::Drop)
+        let flow = self.flow(HttpAtNetwork::Unenforced);
+        let pod = self.from.workload();
+        let before = pod.and_then(|pod| self.before(pod, Direction::Egress, &flow));
+        match before.filter(|before| before.allows()) {
+            Some(before) => fixed(name, before.name(), true),
+            None => {
+                let action = self.cluster.settings(node).endpoint_to_host;
+                fixed(name, "defaultEndpointToHostAction", action != EndpointToHost::Drop)
+            }
+        }
     }
 }
 
-fn leg(endpoint: &Endpoint, verdict: &Verdict<'_>, facts: &dyn Facts, direction: Direction) -> Leg {
+fn leg(
+    endpoint: &Endpoint,
+    verdict: &Verdict<'_>,
+    facts: &dyn Facts,
+    direction: Direction,
+    draft: Draft<'_>,
+) -> Leg {
     Leg {
         endpoint: endpoint.id.to_string(),
         verdict: verdict.allowed.into(),
         trace: verdict.trace.iter().map(TraceEntry::from).collect(),
         reason: verdict.reason(facts, direction),
+        nearest: suggest(verdict, facts, direction, draft),
     }
+}
+
+/// What holds wherever connections are tracked.
+fn established() -> Before {
+    let text = "replies, and further packets of connections that were allowed".to_owned();
+    Before { endpoint: None, direction: None, verdict: Word::Allow, text }
 }
 
 /// What nothing but a setting or a fixed rule decides.
 fn fixed(endpoint: String, name: &'static str, allowed: bool) -> Leg {
     let step = Step::Fixed { name, allowed };
     let reason = format!("{} by {name}, before policy", if allowed { "allowed" } else { "denied" });
-    Leg { endpoint, verdict: allowed.into(), trace: vec![TraceEntry::from(&step)], reason }
+    let trace = vec![TraceEntry::from(&step)];
+    Leg { endpoint, verdict: allowed.into(), trace, reason, nearest: None }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use tortie_policy::{
-    Cluster, Explanation, Leg, Party, PortName, Protocol, Query, TraceEntry, Trust, Word, explain,
-    parse_icmp, request_line,
+    Before, Cluster, Explanation, Leg, Party, PortName, Protocol, Query, TraceEntry, Trust, Word,
+    explain, parse_icmp, request_line,
 };
 
 use crate::input::Files;
@@ -23,11 +23,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
 
-    /// Sender: `namespace/pod` or an address
+    /// Sender: `namespace/pod`, `hostendpoint:NAME` or an address
     #[arg(long, value_name = "X")]
     from: Party,
 
-    /// Receiver: `namespace/pod` or an address
+    /// Receiver: `namespace/pod`, `hostendpoint:NAME` or an address
     #[arg(long, value_name = "Y")]
     to: Party,
 
@@ -117,16 +117,38 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
 pub(crate) fn text(explanation: &Explanation) -> String {
     let mut text = format!("{}\n", explanation.verdict);
     for (name, leg) in explanation.legs() {
-        let Leg { endpoint, verdict, trace, reason } = leg;
+        let Leg { endpoint, verdict, trace, reason, nearest } = leg;
         let _ = writeln!(text, "  {name} of {endpoint}: {verdict}, {reason}");
         for entry in trace {
             let _ = writeln!(text, "    {}", entry_text(entry));
+        }
+        if let Some(change) = nearest.as_ref().and_then(|nearest| nearest.text.as_ref()) {
+            let _ = writeln!(text, "    nearest: {change}");
         }
     }
     if explanation.legs().next().is_none() {
         text.push_str("  no policy is asked: a pod reaches itself, strangers are not ours\n");
     }
+    if explanation.verdict == Word::Deny {
+        before(&mut text, "Allowed before policy", Word::Allow, &explanation.before);
+        before(&mut text, "Dropped before policy", Word::Deny, &explanation.before);
+    }
     text
+}
+
+/// What comes of some traffic before policy is asked.
+fn before(text: &mut String, title: &str, verdict: Word, list: &[Before]) {
+    let mut entries = list.iter().filter(|before| before.verdict == verdict).peekable();
+    if entries.peek().is_some() {
+        let _ = writeln!(text, "{title}");
+    }
+    for Before { endpoint, direction, text: what, .. } in entries {
+        let at = match (direction, endpoint) {
+            (Some(direction), Some(endpoint)) => format!("{direction} of {endpoint}: "),
+            _ => String::new(),
+        };
+        let _ = writeln!(text, "  {at}{what}");
+    }
 }
 
 /// One step of a trace for people.
