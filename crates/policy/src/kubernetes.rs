@@ -27,7 +27,10 @@ pub fn expand_workload(kind: &str, workload: &Workload) -> Result<Vec<Pod>, Fiel
         _ => ("spec.replicas", workload.spec.replicas.unwrap_or(1)),
     };
     if count > MAX_REPLICAS {
-        return Err(FieldError::new(field, format!("{count} pods are more than {MAX_REPLICAS}")));
+        let error = FieldError::new(field, format!("{count} pods are more than {MAX_REPLICAS}"));
+        return Err(
+            error.hint("a few pods show the same verdicts: they differ in their addresses only")
+        );
     }
     Ok((0..count).map(|index| replica(workload, index)).collect())
 }
@@ -50,7 +53,8 @@ pub(crate) fn check_account(pod: &Pod, errors: &mut Vec<FieldError>) {
     let account = service_account(pod);
     if !is_dns_subdomain(account) {
         let reason = format!("`{account}` is not the name of a service account");
-        errors.push(FieldError::new("spec.serviceAccountName", reason));
+        let error = FieldError::new("spec.serviceAccountName", reason);
+        errors.push(error.hint("write the name alone: the account is of the pod's namespace"));
     }
 }
 
@@ -206,7 +210,10 @@ fn addresses(pod: &Pod, errors: &mut Vec<FieldError>) -> Vec<IpAddr> {
         match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
             Ok(address) if found.iter().any(|f| f.is_ipv4() == address.is_ipv4()) => {}
             Ok(address) => found.push(address),
-            Err(_) => errors.push(FieldError::new(field, format!("`{text}` is not an address"))),
+            Err(_) => errors.push(
+                FieldError::new(field, format!("`{text}` is not an address"))
+                    .hint("leave the status out, and the pod is given an address"),
+            ),
         }
     }
     found
@@ -238,13 +245,15 @@ fn named_port(
     let number = u16::try_from(port.container_port).ok().filter(|p| *p > 0);
     if number.is_none() {
         let reason = format!("`{}` is not a port between 1 and 65535", port.container_port);
-        errors.push(FieldError::new(format!("{field}.containerPort"), reason));
+        let error = FieldError::new(format!("{field}.containerPort"), reason);
+        errors.push(error.hint("write the number the container listens on"));
     }
     let text = port.protocol.as_deref().unwrap_or("TCP");
     let protocol = Protocol::parse(text).filter(|p| p.has_ports());
     if protocol.is_none() {
         let reason = format!("`{text}` is none of `TCP`, `UDP` and `SCTP`");
-        errors.push(FieldError::new(format!("{field}.protocol"), reason));
+        let error = FieldError::new(format!("{field}.protocol"), reason);
+        errors.push(error.hint("other protocols have no ports to declare"));
     }
     let name = port.name.as_deref()?.into();
     Some(NamedPort { name, protocol: protocol?, port: number? })

@@ -24,6 +24,7 @@ mod http;
 mod kubernetes;
 mod labels;
 mod layer4;
+pub mod lint;
 mod matrix;
 mod mend;
 mod name;

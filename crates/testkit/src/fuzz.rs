@@ -1,7 +1,9 @@
 //! A body for fuzzing, from text to verdict: a property that must hold for any bytes.
 
 use tortie_client::files;
-use tortie_policy::{Cluster, Party, PortName, Protocol, Query, Trust, explain, request_line};
+use tortie_policy::{
+    Cluster, Party, PortName, Protocol, Query, Trust, explain, lint, request_line,
+};
 
 /// Most workloads between which verdicts are asked for.
 const MOST: usize = 4;
@@ -26,6 +28,9 @@ pub fn resources(data: &[u8]) -> bool {
     };
     match Cluster::build(&loaded.resources) {
         Ok(cluster) => {
+            let warnings = lint::lint(&loaded.resources, &cluster);
+            let told = |w: &lint::Warning| w.text.hint.is_some() && !w.text.field.is_empty();
+            assert!(warnings.iter().all(told), "{warnings:?}");
             ask(&cluster);
             true
         }

@@ -1,4 +1,5 @@
-//! Tables of documents and what is wrong with them. See `corpus/validation/README.md`.
+//! Tables of documents, what is wrong with them, and what they are warned of. See
+//! `corpus/validation/README.md`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, ensure};
 use serde::Deserialize;
 use tortie_client::files::{self, FileError};
-use tortie_policy::Cluster;
+use tortie_policy::{Cluster, lint};
 
 use crate::workspace;
 
@@ -34,12 +35,18 @@ pub struct Case {
     /// Their errors, all of them; none if they must be accepted.
     #[serde(default)]
     pub errors: Vec<Expected>,
+    /// Their warnings, all of them, in tables of warnings.
+    #[serde(default)]
+    pub warnings: Vec<Expected>,
 }
 
-/// An error that must be found.
+/// An error, or a warning, that must be found.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
+    /// The code of a warning.
+    #[serde(default)]
+    pub code: Option<String>,
     /// Its field.
     #[serde(default)]
     pub field: String,
@@ -50,10 +57,14 @@ pub struct Expected {
     pub hint: Option<String>,
 }
 
+/// An error, or a warning with its code.
+type Finding = (Option<&'static str>, FileError);
+
 impl Expected {
-    fn fits(&self, error: &FileError) -> bool {
+    fn fits(&self, (code, error): &Finding) -> bool {
         let hint = error.hint.as_deref().unwrap_or_default();
-        self.field == error.field
+        self.code.as_deref() == *code
+            && self.field == error.field
             && error.reason.contains(&self.reason)
             && self.hint.as_ref().is_none_or(|wanted| hint.contains(wanted))
     }
@@ -65,11 +76,24 @@ impl Case {
     /// # Errors
     /// Every error that is missing or too many.
     pub fn run(&self) -> anyhow::Result<()> {
-        let mut found = check(&self.document);
+        let found = check(&self.document).into_iter().map(|error| (None, error));
+        self.compare(&self.errors, found.collect())
+    }
+
+    /// Compares the warnings found with those expected.
+    ///
+    /// # Errors
+    /// Every warning that is missing or too many, and everything wrong with the text.
+    pub fn warn(&self) -> anyhow::Result<()> {
+        let found = warnings(&self.document).with_context(|| self.name.clone())?;
+        self.compare(&self.warnings, found)
+    }
+
+    fn compare(&self, expected: &[Expected], mut found: Vec<Finding>) -> anyhow::Result<()> {
         let mut missing = Vec::new();
-        for expected in &self.errors {
+        for expected in expected {
             match found.iter().position(|error| expected.fits(error)) {
-                Some(at) => drop(found.swap_remove(at)),
+                Some(at) => drop(found.remove(at)),
                 None => missing.push(expected),
             }
         }
@@ -94,20 +118,41 @@ pub fn check(text: &str) -> Vec<FileError> {
     }
 }
 
+/// What a text that is accepted is warned of, as `tortie validate` would say.
+fn warnings(text: &str) -> anyhow::Result<Vec<Finding>> {
+    let loaded = files::load_text("case.yaml", text.as_bytes());
+    let loaded = loaded.map_err(|errors| anyhow!("{errors:#?}"))?;
+    let cluster = Cluster::build(&loaded.resources).map_err(|invalid| anyhow!("{invalid:#?}"))?;
+    let found = lint::lint(&loaded.resources, &cluster).into_iter();
+    Ok(found.map(|w| (Some(w.code.as_str()), loaded.error(w.resource, w.text))).collect())
+}
+
 /// The folder of the tables.
 pub fn folder() -> PathBuf {
     workspace::root().join("corpus/validation")
 }
 
-/// Reads the cases of all tables: of every YAML file whose name starts with `table-`.
+/// Reads the cases of all tables of errors: of every YAML file whose name starts with `table-`.
 ///
 /// # Errors
 /// If a table cannot be read or two of its cases have one name.
 pub fn cases() -> anyhow::Result<Vec<Case>> {
+    tables("table-")
+}
+
+/// Reads the cases of all tables of warnings: of every YAML file whose name starts with `warnings-`.
+///
+/// # Errors
+/// If a table cannot be read or two of its cases have one name.
+pub fn warning_cases() -> anyhow::Result<Vec<Case>> {
+    tables("warnings-")
+}
+
+fn tables(prefix: &str) -> anyhow::Result<Vec<Case>> {
     let folder = folder();
     let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
     let mut paths = entries.map(|e| Ok(e?.path())).collect::<std::io::Result<Vec<_>>>()?;
-    paths.retain(|path| name(path).starts_with("table-"));
+    paths.retain(|path| name(path).starts_with(prefix));
     paths.sort();
     let groups = paths.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
     Ok(groups.into_iter().flatten().collect())
@@ -160,8 +205,11 @@ mod tests {
     #[test]
     fn errors_must_be_those_expected() {
         let document = "apiVersion: v1\nkind: Pod\n".to_owned();
-        let case = |errors| Case { name: "x".into(), document: document.clone(), errors };
+        let name = || "x".to_owned();
+        let case =
+            |errors| Case { name: name(), document: document.clone(), errors, warnings: vec![] };
         let expected = |field: &str, reason: &str| Expected {
+            code: None,
             field: field.into(),
             reason: reason.into(),
             hint: None,

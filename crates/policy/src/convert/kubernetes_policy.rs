@@ -53,7 +53,8 @@ fn convert(
     if let Some(selector) = &spec.pod_selector {
         subject.push(label_selector::convert("spec.podSelector", selector, &mut report));
     }
-    subject.extend(report.keep("metadata.namespace", Selector::equals(NAMESPACE, &namespace)));
+    let own = Selector::equals(NAMESPACE, &namespace);
+    subject.extend(report.keep_or("metadata.namespace", own, name::LABEL_HINT));
     let subject = all_of("spec.podSelector", subject, &mut report);
     let mut reader = Reader { report: &mut report, namespace: &namespace };
     let ingress = reader.ingress(spec.ingress.as_deref().unwrap_or_default());

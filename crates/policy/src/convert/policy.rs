@@ -14,6 +14,8 @@ use crate::{
     StagedAction, Tier,
 };
 
+const ORDER_HINT: &str = "leave it out to come last";
+
 /// Most rules of one direction.
 const MAX_RULES: usize = 1024;
 
@@ -47,7 +49,9 @@ impl TryFrom<&model::Tier> for Tier {
                 format!("tier `{name}` is built in: order {fixed} and {action:?} are fixed");
             report.hint("spec", reason, "leave the tier out, or use one of your own");
         }
-        let order = report.keep("spec.order", Order::new(Some(order))).unwrap_or(Order::LAST);
+        let order = report
+            .keep_or("spec.order", Order::new(Some(order)), ORDER_HINT)
+            .unwrap_or(Order::LAST);
         report.finish(Tier { name: name.into(), order, default_action, defined: true })
     }
 }
@@ -107,7 +111,8 @@ fn convert(
         nothing_but_tier(spec, &mut report);
     }
     let (governs_ingress, governs_egress) = types(spec, &mut report);
-    let order = report.keep("spec.order", Order::new(spec.order)).unwrap_or(Order::LAST);
+    let order =
+        report.keep_or("spec.order", Order::new(spec.order), ORDER_HINT).unwrap_or(Order::LAST);
     let subject = subject(namespace.as_deref(), spec, &mut report);
     let stage = match &namespace {
         None => stage(spec, governs_egress, &mut report),
@@ -329,7 +334,8 @@ fn subject(namespace: Option<&str>, spec: &model::PolicySpec, report: &mut Repor
     let selector = policy_selector("spec.selector", spec.selector.as_deref(), report);
     parts.extend(selector.filter(|s| !s.is_all()));
     if let Some(namespace) = namespace {
-        parts.extend(report.keep("metadata.namespace", Selector::equals(NAMESPACE, namespace)));
+        let own = Selector::equals(NAMESPACE, namespace);
+        parts.extend(report.keep_or("metadata.namespace", own, LABEL_HINT));
     }
     let (field, text) = ("spec.namespaceSelector", spec.namespace_selector.as_deref());
     let namespaces = policy_selector(field, text, report).filter(|s| !is_blank(text, s));
