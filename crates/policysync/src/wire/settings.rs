@@ -15,6 +15,7 @@ pub(super) fn update(settings: &Settings) -> SettingsUpdate {
         trust_domain_aliases: settings.trust.aliases.iter().map(SmolStr::to_string).collect(),
         compat: settings.compat.points().map(|point| point.name().to_owned()).collect(),
         addresses: settings.addresses,
+        revision: settings.revision,
     }
 }
 
@@ -30,5 +31,6 @@ pub(super) fn read(wire: SettingsUpdate) -> Result<Update, WireError> {
         compat: points.collect::<Compat>(),
         host: Default::default(), // a sidecar has none
         addresses: wire.addresses,
+        revision: wire.revision,
     })))
 }
