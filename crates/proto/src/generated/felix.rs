@@ -701,6 +701,9 @@ pub struct SettingsUpdate {
     /// Whether every workload's address has been told, so that others are known to be no workload's.
     #[prost(bool, tag = "4")]
     pub addresses: bool,
+    /// Which set of resources all of this comes from, by a number its source gave it.
+    #[prost(uint64, tag = "5")]
+    pub revision: u64,
 }
 /// Statistics of one flow.
 #[derive(Clone, PartialEq, ::prost::Message)]
