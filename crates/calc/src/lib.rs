@@ -7,6 +7,7 @@
 //! Everything here is pure: no IO, no clocks.
 
 mod batch;
+pub mod compiled;
 mod set;
 mod sharded;
 mod state;
