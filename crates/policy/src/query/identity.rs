@@ -149,7 +149,13 @@ impl<'c> Identity<'c> {
         self.account.as_mut().filter(|_| self.kind == Kind::Workload)
     }
 
-    /// A namespace that is not the given one.
+    /// Whether it is in another namespace than in another state.
+    pub(super) fn is_moved(&self, before: &Identity<'_>) -> bool {
+        let namespace = |end: &Identity<'_>| end.account.as_ref().map(|a| a.namespace.clone());
+        namespace(self) != namespace(before)
+    }
+
+    /// The first namespace there is that is not meant.
     pub(super) fn another_namespace(&self, than: impl Fn(&str) -> bool) -> String {
         let known = self.cluster.endpoints().map(|e| e.id.namespace.as_str());
         known.chain(["other", "another"]).find(|n| !than(n)).unwrap_or("elsewhere").to_owned()

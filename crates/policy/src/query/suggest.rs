@@ -87,6 +87,12 @@ impl<'a> Wish<'a> {
             };
         self.changes.extend(source.changes(&self.source, Side::Source));
         self.changes.extend(destination.changes(&self.destination, Side::Destination));
+        let network = matches!(self.draft.seen, Seen::Network(_));
+        let moved = destination.is_moved(&self.destination);
+        if network && self.rule.http.is_some() && moved && !self.changes.contains(&Change::Sidecar)
+        {
+            self.changes.push(Change::Sidecar);
+        }
         // A sidecar is of the namespace that the end is to be in.
         self.changes.sort_by_key(|change| matches!(change, Change::Sidecar));
         granted.then_some(self.changes)
