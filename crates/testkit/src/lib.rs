@@ -11,6 +11,7 @@
 //! - [`workspace`]: the packages and edges of this repository, for the layering and licence tests.
 
 mod build;
+mod compiled;
 mod engine;
 #[doc(hidden)]
 pub mod fuzz;
@@ -23,5 +24,6 @@ pub mod workspace;
 pub mod world;
 
 pub use build::{cluster, resources};
+pub use compiled::Compiled;
 pub use engine::{Answer, Engine, Reading, Reference, Session};
 pub use property::Property;
