@@ -13,7 +13,9 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new(first: Duration, longest: Duration, seed: u64) -> Backoff {
-        Backoff { first, longest, next: first, random: seed | 1 }
+        // Spreads small seeds over all bits; zero would stay zero.
+        let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        Backoff { first, longest, next: first, random }
     }
 
     /// Starts over.

@@ -53,6 +53,7 @@ impl Binder {
             self.bound.clear();
             self.failed.clear();
             self.prefix = prefix;
+            self.shared.metrics.set_sockets(0);
         }
         let Some(prefix) = self.prefix.clone() else { return };
         let wanted = match self.shared.config.sockets {

@@ -13,6 +13,14 @@ mod need;
 mod peer;
 mod service;
 mod session;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+mod session_tests;
 mod store;
 
 use std::path::PathBuf;
