@@ -8,10 +8,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use tortie_model::Resource;
-use tortie_policy::lint::{Code, lint};
+use tortie_policy::lint::{Code, Warning, lint};
 use tortie_policy::{Cluster, Direction, Policy, PolicyId, Rule, Step, Tri, evaluate};
 use tortie_testkit::Property;
-use tortie_testkit::world::{Leg, Place, Traffic, World, strategy};
+use tortie_testkit::world::{Leg, Party, Place, Traffic, World, strategy};
 
 /// A rule by its policy, direction and position, or all of a policy.
 type Claim = (String, Option<(Direction, usize)>);
@@ -23,9 +23,9 @@ struct Claims {
 }
 
 impl Claims {
-    fn of(resources: &[Resource], cluster: &Cluster) -> Claims {
+    fn of(warnings: &[Warning], resources: &[Resource], cluster: &Cluster) -> Claims {
         let mut claims = Claims::default();
-        for warning in lint(resources, cluster) {
+        for warning in warnings {
             let metadata = resources[warning.resource].metadata();
             let policy = cluster.policies().find(|p| p.id.name == metadata.name.as_str()).unwrap();
             let claim = (policy.id.to_string(), rule_of(&warning.text.field));
@@ -48,6 +48,35 @@ impl Claims {
             |code: &Code, claim| self.by_code.get(code).is_some_and(|c| c.contains(claim));
         codes.into_iter().find(|(code, claim)| claimed(code, *claim)).map(|(code, _)| code)
     }
+}
+
+/// The pod that a warning about egress names, by its position in the world.
+fn cut_off(world: &World, warning: &Warning) -> Option<usize> {
+    let id = warning.text.reason.split('`').nth(1)?;
+    world.pods.iter().position(|pod| format!("{}/{}", pod.namespace, pod.name) == id)
+}
+
+/// Whether no traffic gets out of a pod to what a warning says it cannot reach.
+fn stays_cut_off(
+    world: &World,
+    cluster: &Cluster,
+    traffic: &[Traffic],
+    warning: &Warning,
+) -> TestCaseResult {
+    let (protocol, port) = match warning.code {
+        Code::EgressCutsDns => (17, 53),
+        Code::EgressCutsControlPlane => (6, 15012),
+        _ => return Ok(()),
+    };
+    let pod = cut_off(world, warning).unwrap();
+    for traffic in traffic {
+        let from = Party::Pod(pod);
+        let traffic = Traffic { from, protocol, port, http: None, ..traffic.clone() };
+        let mut legs = world.legs(cluster, &traffic).into_iter();
+        let out = legs.find(|leg| leg.place == Place::Egress);
+        prop_assert!(!out.is_some_and(|leg| leg.allowed()), "{warning:?}: {traffic:?}");
+    }
+    Ok(())
 }
 
 /// The rule in a field such as `spec.ingress[2].source`.
@@ -79,7 +108,11 @@ fn check(
     let decode = |document| tortie_model::decode(document).unwrap();
     let resources: Vec<Resource> = world.documents().into_iter().flat_map(decode).collect();
     let cluster = Cluster::build(&resources).unwrap();
-    let claims = Claims::of(&resources, &cluster);
+    let warnings = lint(&resources, &cluster);
+    for warning in &warnings {
+        stays_cut_off(world, &cluster, traffic, warning)?;
+    }
+    let claims = Claims::of(&warnings, &resources, &cluster);
     for (code, claims) in &claims.by_code {
         *seen.borrow_mut().entry(*code).or_default() += claims.len();
     }
@@ -101,15 +134,21 @@ fn check(
 }
 
 #[test]
-fn a_rule_said_not_to_match_does_not() {
+fn what_warnings_say_is_so() {
     let seen = RefCell::new(BTreeMap::new());
-    let property = Property::new("a rule said not to match does not", 400);
+    let property = Property::new("what warnings say is so", 400);
     property.check(&(strategy::world(), vec(strategy::traffic(), 20)), |(world, traffic)| {
         check(&world, &traffic, &seen)
     });
     println!("{seen:?}");
-    for code in [Code::RuleNeverMatches, Code::RuleShadowed, Code::SelectsNothing] {
+    for (code, least) in [
+        (Code::RuleNeverMatches, 50),
+        (Code::RuleShadowed, 50),
+        (Code::SelectsNothing, 50),
+        (Code::EgressCutsDns, 10),
+        (Code::EgressCutsControlPlane, 10),
+    ] {
         let count = seen.borrow().get(&code).copied().unwrap_or_default();
-        assert!(count >= 50, "only {count} of {code}");
+        assert!(count >= least, "only {count} of {code}");
     }
 }

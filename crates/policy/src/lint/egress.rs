@@ -70,19 +70,24 @@ pub(super) fn check(
     for workloads in surroundings.workloads.values() {
         let Some(first) = workloads.first() else { continue };
         let applicable = surroundings.cluster.applicable(first, Direction::Egress);
-        for (need, servers) in NEEDS.iter().zip(&servers) {
-            let cut_by = need.cut_by(surroundings, first, &applicable, servers);
+        let ways = workloads.iter().flat_map(|e| NEEDS.iter().zip(&servers).map(move |n| (e, n)));
+        for (endpoint, (need, servers)) in ways {
+            let cut_by = need.cut_by(surroundings, endpoint, &applicable, servers);
             let Some((policy, field)) = cut_by else { continue };
             let Some(position) = positions.get(&policy.id) else { continue };
             let entry = cut.entry((*position, need.code, field));
             let cut = entry.or_insert_with(|| Cut { need, endpoints: Vec::new() });
-            cut.endpoints.extend(workloads);
+            cut.endpoints.push(endpoint);
         }
     }
-    warnings.extend(cut.into_iter().map(|((resource, code, field), Cut { need, endpoints })| {
-        let reason = format!("no egress policy lets {} reach {}", and_more(&endpoints), need.what);
-        Warning { resource, code, text: FieldError::new(field, reason).hint(need.hint) }
-    }));
+    warnings.extend(cut.into_iter().map(
+        |((resource, code, field), Cut { need, mut endpoints })| {
+            endpoints.sort_by_key(|endpoint| &endpoint.id);
+            let reason =
+                format!("no egress policy lets {} reach {}", and_more(&endpoints), need.what);
+            Warning { resource, code, text: FieldError::new(field, reason).hint(need.hint) }
+        },
+    ));
 }
 
 impl Need {
@@ -102,19 +107,19 @@ impl Need {
         if meant || self.serves(endpoint) || (self.sidecar && !endpoint.application_enforced) {
             return None;
         }
-        if servers.is_empty() {
-            // Where what is not known counts as no match, nothing can be said of unknown servers.
-            let lax = surroundings.cluster.compat().has(CompatPoint::UnknownIdentity);
-            let facts = self.flow(surroundings, endpoint, None);
-            return if lax { None } else { denied(applicable, &facts) };
-        }
-        if rules().any(|rule| self.allowed_by(rule)) {
+        let unknown = servers.is_empty();
+        // Where what is not known counts as no match, nothing can be said of unknown servers.
+        let lax = unknown && surroundings.cluster.compat().has(CompatPoint::UnknownIdentity);
+        if lax || (!unknown && rules().any(|rule| self.allowed_by(rule))) {
             return None; // to other servers than those known
         }
-        let ways = servers
-            .iter()
-            .map(|server| denied(applicable, &self.flow(surroundings, endpoint, Some(*server))));
-        ways.collect::<Option<Vec<_>>>()?.into_iter().next()
+        let flows = endpoint.addresses.iter().flat_map(|from| {
+            let same = servers.iter().filter(|to| to.is_ipv4() == from.is_ipv4());
+            let to = same.map(|to| Some(*to)).chain(unknown.then_some(None));
+            to.map(|to| self.flow(surroundings, *from, to))
+        });
+        let ways = flows.map(|flow| denied(applicable, &flow)).collect::<Option<Vec<_>>>()?;
+        ways.into_iter().next()
     }
 
     fn serves(&self, endpoint: &Endpoint) -> bool {
@@ -140,15 +145,13 @@ impl Need {
     fn flow<'a>(
         &self,
         surroundings: &Surroundings<'a>,
-        endpoint: &Endpoint,
-        server: Option<IpAddr>,
+        from: IpAddr,
+        to: Option<IpAddr>,
     ) -> Flow<'a> {
-        let same =
-            |address: &&IpAddr| server.is_none_or(|server| server.is_ipv4() == address.is_ipv4());
         Flow {
             cluster: surroundings.cluster,
-            source: Address { ip: endpoint.addresses.iter().find(same).copied(), port: None },
-            destination: Address { ip: server, port: Some(self.port) },
+            source: Address { ip: Some(from), port: None },
+            destination: Address { ip: to, port: Some(self.port) },
             protocol: self.protocol,
             icmp: None,
             http: HttpAtNetwork::Unenforced,
