@@ -40,6 +40,17 @@ macro_rules! objects {
                     $(Object::$kind(object) => &object.metadata,)*
                 }
             }
+
+            /// The typed view as JSON, without `apiVersion` and `kind`, and without the fields of
+            /// the document that it does not show.
+            ///
+            /// # Errors
+            /// None in practice: every view is made of what JSON has.
+            pub fn to_value(&self) -> serde_json::Result<Value> {
+                match self {
+                    $(Object::$kind(object) => serde_json::to_value(object),)*
+                }
+            }
         }
     };
 }
@@ -102,7 +113,7 @@ objects! {
 }
 
 /// A resource without a typed view: only its metadata is read.
-#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Foreign {
     /// Name and namespace.

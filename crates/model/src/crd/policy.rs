@@ -61,7 +61,10 @@ fn all(root: &mut Schema<'_>, namespaced: bool) {
         selector(spec.at("namespaceSelector"));
     }
     spec.each(&["selector", "serviceAccountSelector"], selector);
-    spec.at("tier").set("default", "default").set("maxLength", 63);
+    spec.at("tier")
+        .set("default", "default")
+        .set("maxLength", 63)
+        .set("pattern", "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$");
     spec.at("types").set("maxItems", 2).set("x-kubernetes-list-type", "set");
     spec.at("types[]").words(&["Ingress", "Egress"]);
     spec.at("performanceHints").set("maxItems", 1).set("x-kubernetes-list-type", "set");

@@ -51,7 +51,8 @@ pub(super) fn host_endpoint(root: &mut Schema<'_>) {
         "must have interfaceName or expectedIPs",
     );
     root.at("spec.interfaceName").set("pattern", r"^(\*|[a-zA-Z0-9_.-]{0,15})$");
-    root.at("spec.ports[]").set("required", ["name", "port"].as_slice());
+    root.at("spec.ports[]").set("required", ["name", "port", "protocol"].as_slice());
+    ported(root.at("spec.ports[].protocol"));
     root.at("spec.ports[].name").set("maxLength", 15);
     root.at("spec.ports[].port").between(1, 65_535);
 }
@@ -62,7 +63,13 @@ pub(super) fn felix(root: &mut Schema<'_>) {
     for list in ["spec.failsafeInboundHostPorts", "spec.failsafeOutboundHostPorts"] {
         root.at(&format!("{list}[]")).set("required", ["port"].as_slice());
         root.at(&format!("{list}[].port")).between(1, 65_535);
+        ported(root.at(&format!("{list}[].protocol")));
     }
+}
+
+/// A protocol that has ports.
+fn ported(protocol: Schema<'_>) {
+    protocol.set("pattern", "^(?i:tcp|udp|sctp|6|17|132)$").between(6, 132);
 }
 
 pub(super) fn tortie(root: &mut Schema<'_>) {
