@@ -6,17 +6,12 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use tortie_policy::{Address, Protocol};
-use tortie_proto::ext_authz::CheckRequest;
-use tortie_proto::ext_authz::attribute_context::{HttpRequest, Peer};
-use tortie_proto::ext_authz::core::SocketAddress;
-use tortie_proto::ext_authz::core::address::Address as Kinds;
-use tortie_proto::ext_authz::core::socket_address::{PortSpecifier, Protocol as WireProtocol};
-
 use crate::text::Shown;
+use crate::wire;
+use tortie_policy::{Address, Protocol};
 
 /// One request, or one connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     /// The downstream end.
     pub source: End<'a>,
@@ -25,7 +20,20 @@ pub struct Call<'a> {
     /// Transport protocol; none if Envoy named one that we do not know.
     pub protocol: Option<Protocol>,
     /// The HTTP request; none for a connection.
-    pub http: Option<&'a HttpRequest>,
+    pub http: Option<Http<'a>>,
+    /// The whole message, for what is looked up now and then.
+    pub(crate) message: &'a [u8],
+}
+
+/// An HTTP request: what policy asks for, and the id by which logs are told apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Http<'a> {
+    /// Envoy's stream id, unique within one Envoy.
+    pub id: &'a str,
+    /// The method, in the case the client wrote.
+    pub method: &'a str,
+    /// The request target with its query string.
+    pub path: &'a str,
 }
 
 /// One end of a connection.
@@ -50,64 +58,28 @@ pub enum Place<'a> {
     Ip(IpAddr, Option<u16>),
 }
 
-impl<'a> From<&'a CheckRequest> for Call<'a> {
-    fn from(request: &'a CheckRequest) -> Self {
-        let attributes = request.attributes.as_ref();
-        let destination = attributes.and_then(|a| a.destination.as_ref());
-        Call {
-            source: End::from(attributes.and_then(|a| a.source.as_ref())),
-            destination: End::from(destination),
-            protocol: protocol(destination.and_then(socket_address)),
-            http: attributes.and_then(|a| a.request.as_ref()).and_then(|r| r.http.as_ref()),
+impl<'a> Call<'a> {
+    /// The context extension of a name: what the listener's configuration says of itself.
+    #[must_use]
+    pub fn extension(&self, name: &str) -> Option<&'a str> {
+        wire::extension(self.message, name)
+    }
+
+    /// Calls `name` with the names of the request's headers that start with `prefix`.
+    pub fn header_names(&self, prefix: &str, name: impl FnMut(&'a str)) {
+        wire::header_names(self.message, prefix, name);
+    }
+}
+
+impl<'a> Place<'a> {
+    /// Where a socket address is. Port 0 is what a message without a port decodes to, so it says
+    /// nothing.
+    pub(crate) fn socket(address: &'a str, port: Option<u64>) -> Self {
+        let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+        match address.parse::<IpAddr>() {
+            Ok(ip) => Place::Ip(ip.to_canonical(), port),
+            Err(_) => Place::Unreadable(address),
         }
-    }
-}
-
-/// The destination's protocol. Absent, it is TCP, which is what Envoy's filters stand on.
-fn protocol(socket: Option<&SocketAddress>) -> Option<Protocol> {
-    match socket.map(|s| WireProtocol::try_from(s.protocol)) {
-        None | Some(Ok(WireProtocol::Tcp)) => Some(Protocol::TCP),
-        Some(Ok(WireProtocol::Udp)) => Some(Protocol::UDP),
-        Some(Err(_)) => None,
-    }
-}
-
-fn socket_address(peer: &Peer) -> Option<&SocketAddress> {
-    match peer.address.as_ref()?.address.as_ref()? {
-        Kinds::SocketAddress(socket) => Some(socket),
-        Kinds::Pipe(_) => None,
-    }
-}
-
-impl<'a> From<Option<&'a Peer>> for End<'a> {
-    fn from(peer: Option<&'a Peer>) -> Self {
-        let address = peer.and_then(|p| p.address.as_ref()).and_then(|a| a.address.as_ref());
-        End {
-            place: Place::from(address),
-            principal: peer.map(|p| p.principal.as_str()).unwrap_or_default(),
-        }
-    }
-}
-
-impl<'a> From<Option<&'a Kinds>> for Place<'a> {
-    fn from(address: Option<&'a Kinds>) -> Self {
-        let socket = match address {
-            None => return Place::Absent,
-            Some(Kinds::Pipe(_)) => return Place::Pipe,
-            Some(Kinds::SocketAddress(socket)) => socket,
-        };
-        match socket.address.parse::<IpAddr>() {
-            Ok(ip) => Place::Ip(ip.to_canonical(), port(socket.port_specifier.as_ref())),
-            Err(_) => Place::Unreadable(&socket.address),
-        }
-    }
-}
-
-/// Port 0 is what a message without a port decodes to, so it says nothing.
-fn port(port: Option<&PortSpecifier>) -> Option<u16> {
-    match port {
-        Some(PortSpecifier::PortValue(number)) => u16::try_from(*number).ok().filter(|n| *n > 0),
-        Some(PortSpecifier::NamedPort(_)) | None => None,
     }
 }
 
@@ -136,11 +108,24 @@ impl fmt::Display for Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tortie_proto::ext_authz::core::Pipe;
+    use prost::Message;
+    use tortie_proto::ext_authz::attribute_context::Peer;
+    use tortie_proto::ext_authz::core::address::Address as Kinds;
+    use tortie_proto::ext_authz::core::socket_address::PortSpecifier;
+    use tortie_proto::ext_authz::core::{self, Pipe, SocketAddress};
+    use tortie_proto::ext_authz::{AttributeContext, CheckRequest};
 
     fn socket(address: &str, port: Option<PortSpecifier>) -> Kinds {
         let address = address.to_owned();
         Kinds::SocketAddress(SocketAddress { protocol: 0, address, port_specifier: port })
+    }
+
+    /// A message whose destination is at an address.
+    fn message(address: Kinds) -> Vec<u8> {
+        let address = Some(core::Address { address: Some(address) });
+        let destination = Some(Peer { address, principal: String::new() });
+        let attributes = Some(AttributeContext { destination, ..Default::default() });
+        CheckRequest { attributes }.encode_to_vec()
     }
 
     #[test]
@@ -162,34 +147,33 @@ mod tests {
             (socket("a\nb", None), r"unreadable: a\nb", (false, None)),
             (Kinds::Pipe(Pipe { path: "/secret".into() }), "a Unix socket", (false, None)),
         ] {
-            let place = Place::from(Some(&address));
+            let message = message(address);
+            let place = wire::read(&message).unwrap().destination.place;
             assert_eq!(place.to_string(), shown);
             let address = Address::from(place);
             assert_eq!((address.ip.is_some(), address.port), known, "{shown}");
         }
-        assert_eq!(Place::from(None::<&Kinds>).to_string(), "absent");
     }
 
     #[test]
     fn an_empty_message_is_a_call_of_which_nothing_is_known() {
-        let request = CheckRequest::default();
-        let call = Call::from(&request);
+        let call = wire::read(&[]).unwrap();
         assert_eq!((call.source.place, call.source.principal), (Place::Absent, ""));
         assert_eq!((call.destination.place, call.destination.principal), (Place::Absent, ""));
+        assert_eq!(call.source.place.to_string(), "absent");
         assert_eq!(call.protocol, Some(Protocol::TCP));
         assert!(call.http.is_none());
     }
 
     #[test]
     fn protocols() {
-        let of = |protocol| protocol_of(SocketAddress { protocol, ..Default::default() });
+        let of = |protocol| {
+            let socket = SocketAddress { protocol, ..Default::default() };
+            wire::read(&message(Kinds::SocketAddress(socket))).unwrap().protocol
+        };
         assert_eq!(of(0), Some(Protocol::TCP));
         assert_eq!(of(1), Some(Protocol::UDP));
         assert_eq!(of(7), None);
         assert_eq!(of(-1), None);
-    }
-
-    fn protocol_of(socket: SocketAddress) -> Option<Protocol> {
-        protocol(Some(&socket))
     }
 }

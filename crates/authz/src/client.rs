@@ -75,8 +75,8 @@ impl From<Question> for CheckRequest {
         CheckRequest {
             attributes: Some(AttributeContext {
                 source: Some(source),
-                destination: None,
                 request: http.map(|http| Request { http: Some(http) }),
+                ..Default::default()
             }),
         }
     }

@@ -11,6 +11,7 @@ use tortie_proto::dikastes::{HealthCheckRequest, HealthCheckResponse, healthz_se
 use tortie_proto::health::health_check_response::ServingStatus;
 use tortie_proto::health::{self, health_server};
 
+use crate::grpc::Version;
 use crate::text::Shown;
 
 /// Response metadata that says what the boolean of Dikastes' protocol cannot: why the server is
@@ -20,14 +21,14 @@ pub(crate) const DETAIL: &str = "tortie-detail";
 /// Response metadata that says which policy is in force: a number, equal for equal files.
 pub(crate) const FINGERPRINT: &str = "tortie-policy";
 
-/// Whether the policy in force is that of the files.
+/// Whether the policy in force is what its source says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Config {
     /// It is.
     Current,
-    /// The files are broken; the last good set is in force.
+    /// The files are broken, or nobody sends policy any more; the last good one is in force.
     Stale {
-        /// The first error.
+        /// Why.
         error: String,
     },
 }
@@ -48,7 +49,7 @@ impl Health {
         Self { readiness, config, fingerprint: Arc::default() }
     }
 
-    /// Records whether the policy in force is that of the files.
+    /// Records whether the policy in force is what its source says.
     pub fn set_config(&self, config: Config) {
         self.config.store(Arc::new(config));
     }
@@ -59,7 +60,7 @@ impl Health {
         self.fingerprint.store(fingerprint, Ordering::Release);
     }
 
-    /// Whether the policy in force is that of the files.
+    /// Whether the policy in force is what its source says.
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
@@ -115,13 +116,14 @@ impl healthz_server::Healthz for Health {
 
 #[tonic::async_trait]
 impl health_server::Health for Health {
-    /// Knows the server as a whole (the empty name) and the authorization service.
+    /// Knows the server as a whole (the empty name) and the authorization services.
     async fn check(
         &self,
         request: Request<health::HealthCheckRequest>,
     ) -> Result<Response<health::HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
-        if !["", "envoy.service.auth.v3.Authorization"].contains(&service.as_str()) {
+        let served = Version::ALL.iter().any(|version| version.service() == service);
+        if !service.is_empty() && !served {
             return Err(Status::not_found("no such service"));
         }
         let status = match self.readiness.is_ready() {

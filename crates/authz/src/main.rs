@@ -13,5 +13,8 @@ struct Main {
 }
 
 fn main() -> ExitCode {
-    tortie_authz::cli::run(Main::parse().cli)
+    match tortie_authz::cli::run_by_name(std::env::args_os()) {
+        Some(code) => code,
+        None => tortie_authz::cli::run(Main::parse().cli),
+    }
 }

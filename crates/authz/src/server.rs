@@ -1,20 +1,32 @@
-//! The server, put together: files, socket, services, signals.
+//! The server, put together: policy, sockets, services, signals.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tortie_client::Watch;
 use tortie_client::files::FileError;
+use tortie_daemon::admin::Admin;
+use tortie_daemon::http::{ListenError, Listener, Place};
+use tortie_daemon::log;
+use tortie_daemon::metrics::Registry;
 use tortie_daemon::readiness::Readiness;
 use tortie_daemon::shutdown::{self, Signals};
 use tortie_daemon::socket::{self, BindError};
-use tortie_policy::{EndpointId, SpiffeId, Trust};
+use tortie_policy::{CompatPoint, SpiffeId};
+use tortie_policysync::client;
 
-use crate::answer::Detail;
+use crate::answer::Answers;
+use crate::decision_log::{self, DecisionLog};
+use crate::guarded::Mode;
 use crate::health::Health;
-use crate::service::Authorizer;
-use crate::source::{Reloader, Source};
+use crate::metrics::Metrics;
+use crate::service::{Authorizer, Setup};
+use crate::snapshot::View;
+use crate::source::{Installer, LastGood, Loaded, PolicySync, Reloader, Source};
+use crate::terminate;
 use crate::transport::{self, Routes};
 
 /// How long requests in flight and idle connections may take to end after a signal.
@@ -27,18 +39,39 @@ pub struct Config {
     pub listen: PathBuf,
     /// Its permission bits.
     pub listen_mode: u32,
-    /// Files and folders with resources.
-    pub files: Vec<PathBuf>,
-    /// Whether folders are read with everything below them.
-    pub recursive: bool,
-    /// The workload to guard.
-    pub endpoint: EndpointId,
-    /// What a refused client is told.
-    pub detail: Detail,
-    /// Trust domain of peers where the workload's own certificate does not tell.
-    pub trust_domain: String,
-    /// Trust domains to accept beside the workload's own.
-    pub trust_domain_aliases: Vec<String>,
+    /// Where policy comes from.
+    pub from: From,
+    /// Whom to guard, and what to believe.
+    pub view: View,
+    /// How long policy may not be what its source says before everything is refused.
+    pub max_staleness: Option<Duration>,
+    /// How decisions are told.
+    pub answers: Answers,
+    /// What is logged of them.
+    pub log: decision_log::Config,
+    /// Where operators ask.
+    pub admin: Option<Place>,
+    /// Where Dikastes' `/terminate` is served.
+    pub terminate: Option<Place>,
+}
+
+/// Where policy comes from.
+#[derive(Debug, Clone)]
+pub enum From {
+    /// Files and folders.
+    Files {
+        /// Which.
+        paths: Vec<PathBuf>,
+        /// Whether folders are read with everything below them.
+        recursive: bool,
+    },
+    /// Policy Sync.
+    PolicySync {
+        /// The socket of the workload.
+        socket: PathBuf,
+        /// Where what is in force is kept for the next start.
+        last_good: Option<LastGood>,
+    },
 }
 
 /// Why the server did not start, or ended.
@@ -53,6 +86,9 @@ pub enum ServerError {
     /// The socket cannot be had.
     #[error(transparent)]
     Bind(BindError),
+    /// The place for operators cannot be had.
+    #[error(transparent)]
+    Listen(ListenError),
     /// The system refused something else.
     #[error("the system refused: {0}")]
     Io(io::Error),
@@ -68,7 +104,7 @@ impl ServerError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Files(_) | Self::Config(_) => 2,
-            Self::Bind(_) | Self::Io(_) | Self::Transport(_) => 3,
+            Self::Bind(_) | Self::Listen(_) | Self::Io(_) | Self::Transport(_) => 3,
         }
     }
 }
@@ -83,42 +119,141 @@ fn listed(errors: &[FileError]) -> String {
 /// Serves until SIGINT or SIGTERM, and then until requests in flight are answered.
 ///
 /// # Errors
-/// If the files are broken at the start, or the socket cannot be had. Files that break later are
-/// logged; the last good set stays in force.
-pub async fn run(config: Config) -> Result<(), ServerError> {
+/// If the files are broken at the start, or a place to listen on cannot be had. Files that break
+/// later are logged; the last good set stays in force.
+pub async fn run(config: Config, log: log::Handle) -> Result<(), ServerError> {
     let mut signals = Signals::catch().map_err(ServerError::Io)?;
-    let trust = trust(&config)?;
+    check_domains(&config.view)?;
     let (readiness, guard) = Readiness::new("policy", "the first load");
     let health = Health::new(readiness.clone());
-    let source = source(&config)?;
-    // Watched before read: a change in between is seen.
-    let watch = Watch::new(&source.paths, source.recursive);
-    let loaded = source.load().map_err(ServerError::Files)?;
-    let watch = watch.map_err(|error| ServerError::Config(error.to_string()))?;
+    let metrics = Metrics::default();
+    let decisions = Arc::new(DecisionLog::new(config.log.clone()));
+    let mut registry = Registry::with_prefix("tortie_authz");
+    metrics.register(&mut registry, Arc::clone(&decisions));
+
+    let loaded = Loading::begin(&config)?;
     let (listener, file) =
         socket::bind(&config.listen, config.listen_mode).map_err(ServerError::Bind)?;
-    let reloader = Reloader::start(source, config.endpoint, loaded, health.clone(), guard);
-    let authorizer = Authorizer::new(reloader.snapshot(), trust, config.detail);
+    let admin = bind(config.admin.as_ref()).await?;
+    let terminate = bind(config.terminate.as_ref()).await?;
+    let installer = Installer::new(config.view.clone(), health.clone(), guard, metrics.clone());
+    let snapshot = installer.snapshot();
+    let setup = Setup {
+        answers: config.answers.clone(),
+        log: decisions,
+        metrics,
+        max_staleness: config.max_staleness,
+        empty_http_in_v2: config.view.compat.has(CompatPoint::EmptyHttpInV2),
+    };
+    let authorizer = Authorizer::new(snapshot, setup);
+    follow(loaded.start(installer, &readiness)).map_err(ServerError::Io)?;
     tracing::info!(socket = %file.path().display(), "listening");
 
     let (trigger, drain) = shutdown::drain();
-    let reloading = tokio::spawn(reloader.run(watch));
+    if let Some((place, listener)) = admin {
+        let admin =
+            Admin { registry: Arc::new(registry), readiness: readiness.clone(), log: Some(log) };
+        tokio::spawn(admin.serve(place, listener, drain.clone()));
+    }
+    let (end, mut ended) = mpsc::channel(1);
+    if let Some((_, listener)) = terminate {
+        tokio::spawn(terminate::serve(listener, end.clone(), drain.clone()));
+    }
     let mut serving =
         tokio::spawn(transport::serve(listener, Routes::new(authorizer, health), drain));
-    let signal = tokio::select! {
+    tokio::select! {
         ended = &mut serving => return finished(ended),
-        signal = signals.next() => signal,
-    };
-    tracing::info!(%signal, "draining");
+        signal = signals.next() => tracing::info!(%signal, "draining"),
+        _ = ended.recv() => tracing::info!("told to end over HTTP, draining"),
+    }
     let _leaving = readiness.guard("drain", "the server is ending");
     if !trigger.drain(DRAIN_LIMIT).await {
         tracing::warn!("some clients did not leave in time");
         serving.abort();
     }
-    reloading.abort();
     drop(file);
     tracing::info!("ended");
     Ok(())
+}
+
+async fn bind(place: Option<&Place>) -> Result<Option<(Place, Listener)>, ServerError> {
+    let Some(place) = place else { return Ok(None) };
+    let listener = Listener::bind(place).await.map_err(ServerError::Listen)?;
+    let at = listener.local_address().map_or_else(String::new, |address| address.to_string());
+    tracing::info!(?place, at, "listening for operators");
+    Ok(Some((place.clone(), listener)))
+}
+
+/// A source of policy, read as far as must be before the socket exists.
+enum Loading {
+    /// Files, the first set of them good.
+    Files { source: Source, view: View, loaded: Box<Loaded>, watch: Watch },
+    /// An agent, which need not be there.
+    PolicySync { config: client::Config, last_good: Option<LastGood> },
+}
+
+impl Loading {
+    fn begin(config: &Config) -> Result<Self, ServerError> {
+        let view = config.view.clone();
+        match &config.from {
+            From::Files { paths, recursive } => {
+                let source = source(paths, *recursive)?;
+                // Watched before read: a change in between is seen.
+                let watch = Watch::new(&source.paths, source.recursive);
+                let loaded = source.load_with(view.compat).map_err(ServerError::Files)?;
+                let watch = watch.map_err(|error| ServerError::Config(error.to_string()))?;
+                Ok(Self::Files { source, view, loaded: Box::new(loaded), watch })
+            }
+            From::PolicySync { socket, last_good } => {
+                let mut config = client::Config::new(socket);
+                config.compat = view.compat;
+                // Different for every sidecar of a node, which is all it has to be.
+                config.seed = u64::from(std::process::id());
+                Ok(Self::PolicySync { config, last_good: last_good.clone() })
+            }
+        }
+    }
+
+    /// Puts in force what was read.
+    fn start(self, installer: Installer, readiness: &Readiness) -> Following {
+        match self {
+            Self::Files { source, view, loaded, watch } => {
+                let node = match view.mode {
+                    Mode::Node { node, .. } => node,
+                    Mode::Workload(_) => None,
+                };
+                let reloader = Reloader::start(source, view.compat, node, *loaded, installer);
+                Following::Files { reloader: Box::new(reloader), watch }
+            }
+            Self::PolicySync { config, last_good } => {
+                let guard = readiness.guard("Policy Sync", "no connection to the agent yet");
+                let sync = PolicySync::start(config, last_good, installer, guard);
+                Following::PolicySync(Box::new(sync))
+            }
+        }
+    }
+}
+
+/// A source of policy that is followed.
+enum Following {
+    Files { reloader: Box<Reloader>, watch: Watch },
+    PolicySync(Box<PolicySync>),
+}
+
+impl Following {
+    async fn run(self) {
+        match self {
+            Self::Files { reloader, watch } => reloader.run(watch).await,
+            Self::PolicySync(sync) => sync.run().await,
+        }
+    }
+}
+
+/// Follows on a thread of its own, which ends with the process.
+fn follow(following: Following) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let run = move || runtime.block_on(following.run());
+    std::thread::Builder::new().name("policy".to_owned()).spawn(run).map(drop)
 }
 
 /// The server never ends by itself; if it does, that is an error to be told.
@@ -131,22 +266,20 @@ fn finished(
     }
 }
 
-fn source(config: &Config) -> Result<Source, ServerError> {
-    if config.files.iter().any(|path| path.as_os_str() == "-") {
+fn source(paths: &[PathBuf], recursive: bool) -> Result<Source, ServerError> {
+    if paths.iter().any(|path| path.as_os_str() == "-") {
         let error = "-f: `-` cannot be read again after a change\nhint: name a file";
         return Err(ServerError::Config(error.to_owned()));
     }
-    Ok(Source { paths: config.files.clone(), recursive: config.recursive })
+    Ok(Source { paths: paths.to_vec(), recursive })
 }
 
-fn trust(config: &Config) -> Result<Trust, ServerError> {
-    for domain in std::iter::once(&config.trust_domain).chain(&config.trust_domain_aliases) {
-        // Whatever no principal can contain would silently match nothing.
-        if SpiffeId::parse(&format!("spiffe://{domain}/ns/a/sa/b")).is_err() {
-            let error = format!("`{domain}` is not a valid trust domain");
-            return Err(ServerError::Config(error));
-        }
+fn check_domains(view: &View) -> Result<(), ServerError> {
+    // Whatever no principal can contain would silently match nothing.
+    let invalid =
+        |domain: &&String| SpiffeId::parse(&format!("spiffe://{domain}/ns/a/sa/b")).is_err();
+    match view.trust_domain.iter().chain(&view.trust_domain_aliases).find(invalid) {
+        Some(domain) => Err(ServerError::Config(format!("`{domain}` is not a valid trust domain"))),
+        None => Ok(()),
     }
-    let aliases = config.trust_domain_aliases.iter().map(Into::into).collect();
-    Ok(Trust { domain: (&config.trust_domain).into(), aliases })
 }

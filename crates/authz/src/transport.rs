@@ -1,6 +1,7 @@
 //! gRPC over the Unix socket: accepting, dispatching to services, draining.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,53 +13,49 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::transport::Server;
 use tortie_daemon::shutdown::Watch;
 use tortie_proto::dikastes::healthz_server::HealthzServer;
-use tortie_proto::ext_authz::authorization_server::{Authorization, AuthorizationServer};
 use tortie_proto::health::health_server::HealthServer;
 
+use crate::grpc::{self, Version};
 use crate::health::Health;
+use crate::service::Check;
 
-/// Largest request read, in bytes; a larger one is refused. Envoy sends all headers (60 KiB unless
-/// configured otherwise) and, if configured to, the body and a certificate. All of those are
-/// skipped, but must arrive first, and every request in flight may take so much memory.
-const MAX_REQUEST: usize = 512 << 10;
 /// Requests in flight on one connection before the client must wait or open another.
 const MAX_STREAMS: u32 = 1024;
 /// Pause after a failed accept. What makes it fail (no file descriptors left) does not end soon,
 /// and trying without a pause would take the processor from the requests already accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The services behind the socket, found by their path. Three prefixes need no general router.
+/// The services behind the socket, found by their path. A handful of them needs no general router.
 #[derive(Debug)]
-pub struct Routes<A> {
-    authorization: AuthorizationServer<A>,
+pub struct Routes<C> {
+    check: Arc<C>,
     healthz: HealthzServer<Health>,
     health: HealthServer<Health>,
 }
 
-impl<A: Authorization> Routes<A> {
+impl<C: Check> Routes<C> {
     /// Authorization beside the two health services.
-    pub fn new(authorization: A, health: Health) -> Self {
-        let authorization = AuthorizationServer::new(authorization);
+    pub fn new(check: C, health: Health) -> Self {
         Self {
-            authorization: authorization.max_decoding_message_size(MAX_REQUEST),
+            check: Arc::new(check),
             healthz: HealthzServer::new(health.clone()),
             health: HealthServer::new(health),
         }
     }
 }
 
-// Derived, it would ask for `A: Clone`, which is behind an `Arc`.
-impl<A> Clone for Routes<A> {
+// Derived, it would ask for `C: Clone`, which is behind an `Arc`.
+impl<C> Clone for Routes<C> {
     fn clone(&self) -> Self {
         Self {
-            authorization: self.authorization.clone(),
+            check: Arc::clone(&self.check),
             healthz: self.healthz.clone(),
             health: self.health.clone(),
         }
     }
 }
 
-impl<A: Authorization> Service<http::Request<Body>> for Routes<A> {
+impl<C: Check> Service<http::Request<Body>> for Routes<C> {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Self::Response, Self::Error>;
@@ -69,8 +66,8 @@ impl<A: Authorization> Service<http::Request<Body>> for Routes<A> {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        if path.starts_with("/envoy.service.auth.v3.Authorization/") {
-            self.authorization.call(request)
+        if let Some(version) = Version::of_path(path) {
+            grpc::answer(Arc::clone(&self.check), version, request)
         } else if path.starts_with("/dikastes.Healthz/") {
             self.healthz.call(request)
         } else {
@@ -82,9 +79,9 @@ impl<A: Authorization> Service<http::Request<Body>> for Routes<A> {
 
 /// Serves until the drain begins, then closes the socket, lets requests in flight finish and waits
 /// for clients to leave.
-pub async fn serve<A: Authorization>(
+pub async fn serve<C: Check>(
     listener: UnixListener,
-    routes: Routes<A>,
+    routes: Routes<C>,
     mut drain: Watch,
 ) -> Result<(), tonic::transport::Error> {
     let (sender, incoming) = mpsc::channel(1);

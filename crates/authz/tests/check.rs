@@ -10,8 +10,8 @@
 mod common;
 
 use common::{
-    ATTACK, BANK, CUSTOMER, DATABASE, POLICY, SUMMARY, at, attributes, authorizer, http, peer,
-    spiffe, tcp, with_detail,
+    ATTACK, BANK, CUSTOMER, DATABASE, POLICY, SUMMARY, at, attributes, authorizer, http, judge,
+    peer, spiffe, tcp, with_detail,
 };
 use prost::Message;
 use prost_types::Struct;
@@ -38,7 +38,7 @@ fn said(response: &CheckResponse, key: &str) -> Option<String> {
 
 /// Asks, and checks what must hold of every answer.
 fn ask(authorizer: &Authorizer, check: &CheckRequest) -> (Code, String, CheckResponse) {
-    let response = authorizer.judge(check);
+    let response = judge(authorizer, check);
     let status = response.status.clone().expect("a status");
     let code = Code::try_from(status.code).unwrap();
     let verdict = if code == Allowed { "allow" } else { "deny" };

@@ -6,7 +6,7 @@ mod common;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use common::{ATTACK, BANK, POLICY, SUMMARY, authorizer, http, spiffe, tcp};
+use common::{ATTACK, BANK, POLICY, SUMMARY, authorizer, http, judge, spiffe, tcp};
 use serde_json::Value;
 use tortie_daemon::log::{Format, subscriber};
 use tortie_proto::ext_authz::CheckRequest;
@@ -31,7 +31,7 @@ fn logged(format: Format, filter: &str, check: &CheckRequest) -> Vec<String> {
     let writer = captured.clone();
     let subscriber = subscriber(format, filter, move || writer.clone(), false).unwrap();
     let database = authorizer("default/database", &[BANK, POLICY]);
-    tracing::subscriber::with_default(subscriber, || database.judge(check));
+    tracing::subscriber::with_default(subscriber, || judge(&database, check));
     let bytes = captured.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
 }

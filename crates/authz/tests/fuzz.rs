@@ -7,20 +7,63 @@ use common::{ATTACK, BANK, CUSTOMER, POLICY, SUMMARY, at, authorizer, http, peer
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
-use tortie_authz::service::Authorizer;
+use tortie_authz::call::{Http, Place};
+use tortie_authz::grpc::Version;
+use tortie_authz::service::{Authorizer, Check};
+use tortie_authz::wire;
 use tortie_proto::ext_authz::attribute_context::{HttpRequest, Request};
 use tortie_proto::ext_authz::core::address::Address as Kinds;
 use tortie_proto::ext_authz::core::socket_address::PortSpecifier;
 use tortie_proto::ext_authz::core::{Pipe, SocketAddress};
-use tortie_proto::ext_authz::{AttributeContext, CheckRequest};
+use tortie_proto::ext_authz::{AttributeContext, CheckRequest, CheckResponse};
 
-/// The fuzz body: bytes as they come from the socket. True if they were allowed.
+/// The fuzz body: bytes as they come from the socket. True if any version allows them.
 fn allows(authorizer: &Authorizer, bytes: &[u8]) -> bool {
-    let Ok(check) = CheckRequest::decode(bytes) else { return false };
-    let response = authorizer.judge(&check);
-    let encoded = response.encode_to_vec();
-    assert!(!encoded.is_empty(), "Envoy reads nothing as allow");
-    response.status.unwrap().code == 0
+    reads_as_prost(bytes);
+    let codes = Version::ALL.map(|version| {
+        let answer = authorizer.check(version, bytes);
+        assert!(!answer.is_empty(), "Envoy reads nothing as allow");
+        CheckResponse::decode(answer).unwrap().status.unwrap().code
+    });
+    assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
+    codes[0] == 0
+}
+
+/// What we read without decoding is what prost decodes; and what prost refuses is refused, unless it
+/// is in a part that we skip.
+fn reads_as_prost(bytes: &[u8]) {
+    let (Ok(read), Ok(check)) = (wire::read(bytes), CheckRequest::decode(bytes)) else { return };
+    let attributes = check.attributes.unwrap_or_default();
+    for (end, peer) in
+        [(read.source, &attributes.source), (read.destination, &attributes.destination)]
+    {
+        assert_eq!(end.principal, peer.as_ref().map_or("", |peer| &peer.principal));
+        let address =
+            peer.as_ref().and_then(|p| p.address.as_ref()).and_then(|a| a.address.as_ref());
+        assert_eq!(end.place, place(address));
+    }
+    let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
+    let wanted = http.map(|http| Http { id: &http.id, method: &http.method, path: &http.path });
+    assert_eq!(read.http, wanted);
+    for (key, value) in &attributes.context_extensions {
+        assert_eq!(read.extension(key), Some(value.as_str()));
+    }
+}
+
+fn place(address: Option<&Kinds>) -> Place<'_> {
+    let socket = match address {
+        None => return Place::Absent,
+        Some(Kinds::Pipe(_)) => return Place::Pipe,
+        Some(Kinds::SocketAddress(socket)) => socket,
+    };
+    let port = match socket.port_specifier {
+        Some(PortSpecifier::PortValue(port @ 1..=65535)) => u16::try_from(port).ok(),
+        _ => None,
+    };
+    match socket.address.parse::<std::net::IpAddr>() {
+        Ok(ip) => Place::Ip(ip.to_canonical(), port),
+        Err(_) => Place::Unreadable(&socket.address),
+    }
 }
 
 fn database() -> Authorizer {
@@ -70,12 +113,14 @@ fn request() -> impl Strategy<Value = Option<Request>> {
 }
 
 fn check() -> impl Strategy<Value = CheckRequest> {
-    (address(), principal(), address(), principal(), request()).prop_map(
-        |(from, principal, to, own, request)| CheckRequest {
+    let extensions = prop::collection::hash_map("[a-z]{0,3}", any::<String>(), 0..3);
+    (address(), principal(), address(), principal(), request(), extensions).prop_map(
+        |(from, principal, to, own, request, context_extensions)| CheckRequest {
             attributes: Some(AttributeContext {
                 source: Some(peer(from, &principal)),
                 destination: Some(peer(to, &own)),
                 request,
+                context_extensions,
             }),
         },
     )
@@ -110,6 +155,14 @@ proptest! {
             bytes[at] = value;
         }
         bytes.truncate(cut.index(bytes.len()) + 1);
+        allows(&database(), &bytes);
+    }
+
+    /// Messages one behind the other are one message to whoever decodes them.
+    #[test]
+    fn messages_merge(parts in vec(check(), 1..4)) {
+        let bytes: Vec<u8> = parts.iter().flat_map(Message::encode_to_vec).collect();
+        prop_assert!(wire::read(&bytes).is_ok());
         allows(&database(), &bytes);
     }
 

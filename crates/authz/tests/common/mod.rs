@@ -7,17 +7,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use tortie_authz::answer::Detail;
-use tortie_authz::service::Authorizer;
-use tortie_authz::snapshot::Snapshot;
+use prost::Message;
+use tortie_authz::answer::{Answers, Detail};
+use tortie_authz::grpc::Version;
+use tortie_authz::guarded::Mode;
+use tortie_authz::service::{Authorizer, Check, Setup};
+use tortie_authz::snapshot::{Snapshot, View};
 use tortie_authz::source::Source;
 use tortie_client::files::load_text;
-use tortie_policy::{Cluster, Trust};
+use tortie_policy::Cluster;
 use tortie_proto::ext_authz::attribute_context::{HttpRequest, Peer, Request};
 use tortie_proto::ext_authz::core::address::Address as Kinds;
 use tortie_proto::ext_authz::core::socket_address::PortSpecifier;
 use tortie_proto::ext_authz::core::{Address, SocketAddress};
-use tortie_proto::ext_authz::{AttributeContext, CheckRequest};
+use tortie_proto::ext_authz::{AttributeContext, CheckRequest, CheckResponse};
 
 pub const BANK: &str = include_str!("../fixtures/bank.yaml");
 pub const POLICY: &str = include_str!("../fixtures/policy.yaml");
@@ -42,8 +45,23 @@ pub fn source() -> Source {
 
 /// The snapshot of a workload under the given documents.
 pub fn snapshot(endpoint: &str, documents: &[&str]) -> Snapshot {
+    view_snapshot(&View::new(Mode::Workload(Some(endpoint.parse().unwrap()))), documents)
+}
+
+/// The snapshot of what a view is about.
+pub fn view_snapshot(view: &View, documents: &[&str]) -> Snapshot {
     let loaded = load_text("test", documents.join("\n---\n").as_bytes()).unwrap();
-    Snapshot::new(Cluster::build(&loaded.resources).unwrap(), endpoint.parse().unwrap())
+    let cluster = Cluster::build(&loaded.resources).unwrap();
+    Snapshot::nothing(view).next(&tortie_calc::batch(&cluster, None), view, None)
+}
+
+/// One check, through the wire's form.
+pub fn judge(authorizer: &Authorizer, check: &CheckRequest) -> CheckResponse {
+    judge_as(authorizer, Version::V3, check)
+}
+
+pub fn judge_as(authorizer: &Authorizer, version: Version, check: &CheckRequest) -> CheckResponse {
+    CheckResponse::decode(authorizer.check(version, &check.encode_to_vec())).unwrap()
 }
 
 pub fn authorizer(endpoint: &str, documents: &[&str]) -> Authorizer {
@@ -51,8 +69,12 @@ pub fn authorizer(endpoint: &str, documents: &[&str]) -> Authorizer {
 }
 
 pub fn with_detail(endpoint: &str, documents: &[&str], detail: Detail) -> Authorizer {
-    let snapshot = Arc::new(ArcSwap::from_pointee(snapshot(endpoint, documents)));
-    Authorizer::new(snapshot, Trust::default(), detail)
+    let answers = Answers { detail, ..Answers::default() };
+    with(snapshot(endpoint, documents), Setup { answers, ..Setup::default() })
+}
+
+pub fn with(snapshot: Snapshot, setup: Setup) -> Authorizer {
+    Authorizer::new(Arc::new(ArcSwap::from_pointee(snapshot)), setup)
 }
 
 /// A socket address.
@@ -78,7 +100,7 @@ pub fn tcp(from: &str, principal: &str) -> CheckRequest {
         attributes: Some(AttributeContext {
             source: Some(peer(Some(at(from, 41_234)), principal)),
             destination: Some(peer(Some(at(DATABASE, 2379)), &own)),
-            request: None,
+            ..Default::default()
         }),
     }
 }

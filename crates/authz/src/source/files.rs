@@ -2,16 +2,13 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use smol_str::SmolStr;
 use tortie_client::Watch;
 use tortie_client::files::{self, FileError};
-use tortie_daemon::readiness::Guard;
-use tortie_policy::{Cluster, EndpointId};
+use tortie_policy::{Cluster, Compat};
 
-use crate::health::{Config, Health};
-use crate::snapshot::Snapshot;
+use super::Installer;
 
 /// The files.
 #[derive(Debug, Clone)]
@@ -39,8 +36,16 @@ impl Source {
     /// # Errors
     /// Everything wrong in any of them.
     pub fn load(&self) -> Result<Loaded, Vec<FileError>> {
+        self.load_with(Compat::STRICT)
+    }
+
+    /// The same, with Calico's behaviour in some points besides those that the files choose.
+    ///
+    /// # Errors
+    /// As for [`Source::load`].
+    pub fn load_with(&self, compat: Compat) -> Result<Loaded, Vec<FileError>> {
         let loaded = files::load(&self.paths, self.recursive)?;
-        let cluster = Cluster::build(&loaded.resources).map_err(|invalid| {
+        let cluster = Cluster::build_with(&loaded.resources, compat).map_err(|invalid| {
             let errors = invalid.into_iter().map(|i| loaded.error(i.resource, i.error));
             errors.collect::<Vec<_>>()
         })?;
@@ -58,14 +63,12 @@ impl Loaded {
     }
 }
 
-/// The one writer of the snapshot: reloads changed files, and keeps the last good set when they
-/// are broken.
+/// Reloads changed files, and keeps the last good set when they are broken.
 pub struct Reloader {
     source: Source,
-    endpoint: EndpointId,
-    snapshot: Arc<ArcSwap<Snapshot>>,
-    health: Health,
-    guard: Guard,
+    compat: Compat,
+    node: Option<SmolStr>,
+    installer: Installer,
     /// The state last logged. The log may lie in a watched folder: saying the same thing twice
     /// would go on for ever.
     last: Outcome,
@@ -78,76 +81,50 @@ enum Outcome {
 }
 
 impl Reloader {
-    /// Puts the first good set in force.
+    /// Puts the first good set in force. Only the workloads of `node` can be guarded, if it is named.
     #[must_use]
     pub fn start(
         source: Source,
-        endpoint: EndpointId,
+        compat: Compat,
+        node: Option<SmolStr>,
         loaded: Loaded,
-        health: Health,
-        guard: Guard,
+        installer: Installer,
     ) -> Self {
         let last = Outcome::Good(loaded.fingerprint);
-        let first = Arc::new(Snapshot::new(loaded.cluster, endpoint.clone()));
-        let snapshot = Arc::new(ArcSwap::new(Arc::clone(&first)));
-        health.set_fingerprint(loaded.fingerprint);
-        let mut reloader = Self { source, endpoint, snapshot, health, guard, last };
-        warn(&loaded.warnings);
-        reloader.announce(&first, "policy loaded");
+        let mut reloader = Self { source, compat, node, installer, last };
+        reloader.install(&loaded, "policy loaded");
         reloader
     }
 
-    /// What checks are answered by, now and after every reload.
-    #[must_use]
-    pub fn snapshot(&self) -> Arc<ArcSwap<Snapshot>> {
-        Arc::clone(&self.snapshot)
-    }
-
-    /// Follows the files until it is dropped.
+    /// Follows the files until it is dropped. Reads them on the thread it runs on.
     pub async fn run(mut self, mut watch: Watch) {
         loop {
             watch.changed().await;
-            let source = self.source.clone();
-            // Off the thread that answers: a large set takes longer to read than a check may wait.
-            match tokio::task::spawn_blocking(move || source.load()).await {
-                Ok(Ok(loaded)) => self.good(loaded),
-                Ok(Err(errors)) => self.broken(errors),
-                Err(error) => tracing::error!(%error, "reading the files was interrupted"),
+            match self.source.load_with(self.compat) {
+                Ok(loaded) => self.good(&loaded),
+                Err(errors) => self.broken(errors),
             }
         }
     }
 
-    fn good(&mut self, loaded: Loaded) {
-        self.health.set_config(Config::Current);
-        let fingerprint = loaded.fingerprint;
-        let outcome = Outcome::Good(fingerprint);
+    fn good(&mut self, loaded: &Loaded) {
+        self.installer.current();
+        let outcome = Outcome::Good(loaded.fingerprint);
         if outcome == self.last {
             return;
         }
         self.last = outcome;
-        warn(&loaded.warnings);
-        let snapshot = Arc::new(Snapshot::new(loaded.cluster, self.endpoint.clone()));
-        self.snapshot.store(Arc::clone(&snapshot));
-        self.health.set_fingerprint(fingerprint);
-        self.announce(&snapshot, "policy reloaded");
+        self.install(loaded, "policy reloaded");
     }
 
-    fn announce(&mut self, snapshot: &Snapshot, what: &str) {
-        let applicable = snapshot.applicable.iter();
-        let policies: usize = applicable.flat_map(|a| &a.tiers).map(|t| t.policies.len()).sum();
-        tracing::info!(endpoint = %snapshot.endpoint, policies, "{what}");
-        match snapshot.problem() {
-            None => self.guard.ready(),
-            Some(problem) => {
-                tracing::error!(%problem, "every request is refused: check the files and `--endpoint`");
-                self.guard.wait(problem);
-            }
-        }
+    fn install(&mut self, loaded: &Loaded, what: &str) {
+        warn(&loaded.warnings);
+        let state = tortie_calc::batch(&loaded.cluster, self.node.as_deref());
+        self.installer.install(&state, loaded.fingerprint, what);
     }
 
     fn broken(&mut self, errors: Vec<FileError>) {
-        let error = errors.first().map(ToString::to_string).unwrap_or_default();
-        self.health.set_config(Config::Stale { error });
+        self.installer.stale(errors.first().map(ToString::to_string).unwrap_or_default());
         let outcome = Outcome::Broken(errors);
         if outcome == self.last {
             return;

@@ -2,22 +2,58 @@
 //!
 //! The small binary `tortie-authz` and the command `tortie authz` share these definitions.
 
+mod server;
+
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use tortie_daemon::log;
-use tortie_policy::EndpointId;
 
-use crate::answer::Detail;
 use crate::client::{self, HealthCheck, Question};
-use crate::server::{self, Config};
 
 /// Where Dikastes listens, and so do we.
 const SOCKET: &str = "/var/run/dikastes/dikastes.sock";
 
-/// The authorizer of one workload.
+/// The names under which the program takes Dikastes' place.
+const DIKASTES: &str = "dikastes";
+const HEALTHZ: &str = "healthz";
+
+#[derive(Debug, Parser)]
+#[command(name = DIKASTES, version, about = "Decides Envoy's requests, as Calico's Dikastes does")]
+struct Dikastes {
+    #[command(flatten)]
+    cli: Cli,
+}
+
+/// Runs the program if it was called by a name that Calico's images have: `dikastes`, with the
+/// commands of [`Cli`], or `healthz`, which takes `liveness` or `readiness` and `-dialPath`.
+#[must_use]
+pub fn run_by_name(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
+    let name = arguments.next()?;
+    let rest = match Path::new(&name).file_name()?.to_str()? {
+        DIKASTES => arguments.collect::<Vec<_>>(),
+        HEALTHZ => std::iter::once("health".into()).chain(arguments.map(dial_path)).collect(),
+        _ => return None,
+    };
+    let command = std::iter::once(OsString::from(DIKASTES)).chain(rest);
+    Some(run(Dikastes::parse_from(command).cli))
+}
+
+/// Go's flags have one dash or two.
+fn dial_path(argument: OsString) -> OsString {
+    match argument.to_str().map(|text| text.trim_start_matches('-')) {
+        Some("dialPath") => "--dial-path".into(),
+        Some(text) if text.starts_with("dialPath=") => {
+            text.replacen("dialPath", "--dial-path", 1).into()
+        }
+        _ => argument,
+    }
+}
+
+/// The authorizer.
 #[derive(Debug, Args)]
 pub struct Cli {
     /// Socket to listen on
@@ -43,63 +79,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Decide Envoy's requests
-    Server(Server),
+    Server(Box<server::Server>),
     /// Ask a running server for one decision and print it
     Client(Client),
     /// Ask a running server about its health
     Health(Health),
-}
-
-#[derive(Debug, Args)]
-struct Server {
-    /// File or folder with resources; may be given several times
-    #[arg(short, long = "file", value_name = "PATH")]
-    files: Vec<PathBuf>,
-
-    /// Read folders with everything below them
-    #[arg(short = 'R', long)]
-    recursive: bool,
-
-    /// The workload to guard
-    #[arg(long, value_name = "NAMESPACE/POD")]
-    endpoint: Option<EndpointId>,
-
-    /// What a refused client is told beside the status 403
-    #[arg(long, value_enum, default_value_t = DenyDetail::None)]
-    deny_detail: DenyDetail,
-
-    /// Trust domain of peers, where the workload's own certificate does not tell
-    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
-    trust_domain: String,
-
-    /// Trust domain to accept beside the workload's own; may be given several times
-    #[arg(long = "trust-domain-alias", value_name = "DOMAIN")]
-    trust_domain_aliases: Vec<String>,
-
-    /// Permission bits of the socket, in octal
-    #[arg(long, value_name = "MODE", default_value = "666", value_parser = octal)]
-    listen_mode: u32,
-}
-
-/// As [`Detail`], in the words of the command line.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum DenyDetail {
-    /// Nothing
-    None,
-    /// Which policy refused
-    Brief,
-    /// Which policy refused, and why
-    Full,
-}
-
-impl From<DenyDetail> for Detail {
-    fn from(detail: DenyDetail) -> Self {
-        match detail {
-            DenyDetail::None => Self::None,
-            DenyDetail::Brief => Self::Brief,
-            DenyDetail::Full => Self::Full,
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -133,21 +117,15 @@ struct Health {
     dial_path: PathBuf,
 }
 
-fn octal(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 => Ok(mode),
-        _ => Err("not an octal number up to 777".to_owned()),
-    }
-}
-
 /// Runs a command to its end. Sets up logging and its own runtime, so call it once, from `main`,
 /// outside of any runtime.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let filter = log::filter(cli.debug, std::env::var(log::ENV).ok());
-    if let Err(error) = log::init(cli.log_format, &filter) {
-        return fail(2, &error);
-    }
+    let log = match log::init(cli.log_format, &filter) {
+        Ok(log) => log,
+        Err(error) => return fail(2, &error),
+    };
     // A second thread would not make answers faster, but their slowest ones slower.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -156,47 +134,27 @@ pub fn run(cli: Cli) -> ExitCode {
     let Cli { listen, dial, command, .. } = cli;
     runtime.block_on(async {
         match command {
-            Command::Server(args) => serve(args, listen, dial).await,
+            Command::Server(args) => serve(*args, listen, dial, log).await,
             Command::Client(args) => ask(args, &dial.unwrap_or_else(|| SOCKET.into())).await,
             Command::Health(args) => health(&args).await,
         }
     })
 }
 
-async fn serve(args: Server, listen: PathBuf, dial: Option<PathBuf>) -> ExitCode {
-    let config = match config(args, listen, dial) {
+async fn serve(
+    args: server::Server,
+    listen: PathBuf,
+    dial: Option<PathBuf>,
+    log: log::Handle,
+) -> ExitCode {
+    let config = match args.config(listen, dial, |name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(error) => return fail(2, &error),
     };
-    match server::run(config).await {
+    match crate::server::run(config, log).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error.exit_code(), &error),
     }
-}
-
-/// From what was typed to what was meant.
-fn config(args: Server, listen: PathBuf, dial: Option<PathBuf>) -> Result<Config, String> {
-    if dial.is_some() {
-        return Err("--dial: policy from Policy Sync is not supported yet\n\
-                    hint: give the resources as files with `-f`"
-            .to_owned());
-    }
-    if args.files.is_empty() {
-        return Err("no source of policy\nhint: give the resources as files with `-f`".to_owned());
-    }
-    let endpoint = args
-        .endpoint
-        .ok_or("no workload to guard\nhint: name it with `--endpoint NAMESPACE/POD`")?;
-    Ok(Config {
-        listen,
-        listen_mode: args.listen_mode,
-        files: args.files,
-        recursive: args.recursive,
-        endpoint,
-        detail: args.deny_detail.into(),
-        trust_domain: args.trust_domain,
-        trust_domain_aliases: args.trust_domain_aliases,
-    })
 }
 
 /// Exit codes: 0 there is an answer (allow or deny), 1 there is none.
