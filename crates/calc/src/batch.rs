@@ -56,6 +56,7 @@ fn settings(cluster: &Cluster, node: Option<&str>) -> Settings {
         trust: cluster.trust().clone(),
         compat: cluster.compat(),
         host: cluster.settings(&node.unwrap_or_default().into()),
+        revision: 0,
         addresses: true,
     }
 }

@@ -249,6 +249,9 @@ pub struct Settings {
     pub compat: Compat,
     /// What the node's own traffic is spared.
     pub host: HostSettings,
+    /// Which set of resources this comes from, by a number the source gave it; 0 if it gave none. It
+    /// is told last, so whoever has it has all that came of them.
+    pub revision: u64,
     /// Whether [`Update::Address`] is sent for every workload of the cluster, so that an address
     /// without one is known to be no workload's.
     pub addresses: bool,

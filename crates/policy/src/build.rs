@@ -78,7 +78,7 @@ fn put<K: Ord, T>(
 }
 
 /// A network set, with labels of reserved prefixes where they are accepted.
-fn network_set(
+pub(crate) fn network_set(
     metadata: &ObjectMeta,
     namespaced: bool,
     spec: &NetworkSetSpec,

@@ -6,14 +6,19 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
-use tortie_model::{FieldError, Object, Pod, Resource, Service, Workload};
+use tortie_model::{
+    FieldError, HostEndpoint as HostEndpointWire, NetworkSetSpec, Object, ObjectMeta, Pod,
+    Profile as ProfileWire, Resource, Service, Workload,
+};
 
 use crate::cluster::Backend;
 use crate::convert::{self, BUILT_IN_TIERS};
 use crate::{
-    Account, Compat, DefaultAction, Endpoint, HostEndpoint, Labels, NetworkSet, Order, Policy,
-    Profile, ServiceRef, Tier, kubernetes, labels, mend, name, relax, services,
+    Account, Compat, CompatPoint, DefaultAction, Endpoint, HostEndpoint, Labels, NetworkSet, Order,
+    Policy, Profile, ServiceRef, Tier, kubernetes, labels, mend, name, relax, services,
 };
 
 /// What one resource is to policy.
@@ -25,8 +30,8 @@ pub enum Single {
     Tier(Tier),
     /// A profile.
     Profile(Profile),
-    /// A network set, without inherited labels.
-    NetworkSet(NetworkSet),
+    /// A network set, without inherited labels, and whether an address of it could not be read.
+    NetworkSet(NetworkSet, bool),
     /// A host endpoint, without inherited labels.
     Host(HostEndpoint),
     /// A workload endpoint that is no pod, without inherited labels.
@@ -64,43 +69,103 @@ pub struct SinglePod {
 pub type Read = (Option<Single>, Vec<FieldError>);
 
 impl Single {
-    /// Reads one resource. What cannot be enforced as written comes with its errors; what is left of
-    /// it is what house rule 7 says, or nothing.
+    /// Reads one resource as it is written.
     pub fn read(resource: &Resource) -> Read {
+        Single::read_with(resource, Compat::STRICT)
+    }
+
+    /// Reads one resource, with Calico's behaviour in some points. What cannot be enforced as
+    /// written comes with its errors; what is left of it is what house rule 7 says, or nothing.
+    pub fn read_with(resource: &Resource, compat: Compat) -> Read {
         let mut errors = Vec::new();
-        let single = match &resource.object {
+        if let Some(policy) = Policy::read_with(&resource.object, compat) {
+            let vanishes = compat.has(CompatPoint::InvalidPolicyVanishes);
+            let mended = |found: Vec<FieldError>| {
+                errors.extend(found);
+                if vanishes { None } else { Policy::mended(&resource.object) }
+            };
+            let policy = policy.map_or_else(mended, Some);
+            return (policy.map(Box::new).map(Single::Policy), errors);
+        }
+        let single = match &*relax::relaxed(&resource.object, compat) {
             Object::Pod(pod) => {
                 name::check_names(&pod.metadata, &mut errors);
                 Some(Single::Pods(vec![SinglePod::read(pod, &mut errors)]))
             }
             Object::Workload(w) => Some(Single::Pods(replicas(&resource.kind, w, &mut errors))),
-            object => read(object, &mut errors),
+            object => read(object, compat, &mut errors),
         };
         (single, errors)
     }
 }
 
-/// Keeps the thing, or its errors.
-fn keep<T>(thing: Result<T, Vec<FieldError>>, errors: &mut Vec<FieldError>) -> Option<T> {
-    thing.map_err(|found| errors.extend(found)).ok()
+/// The thing, or what is left of it without what is refused.
+fn keep<W, T>(
+    wire: &W,
+    convert: impl Fn(&W) -> Result<T, Vec<FieldError>>,
+    errors: &mut Vec<FieldError>,
+) -> Option<T>
+where
+    W: Serialize + DeserializeOwned,
+{
+    let mended = |found| {
+        errors.extend(found);
+        mend::without_errors(wire, &convert)
+    };
+    convert(wire).map_or_else(mended, Some)
 }
 
-fn read(object: &Object, errors: &mut Vec<FieldError>) -> Option<Single> {
-    if let Some(policy) = Policy::read(object) {
-        return keep(policy, errors).map(Box::new).map(Single::Policy);
-    }
+fn network_set<W: Serialize + DeserializeOwned>(
+    wire: &W,
+    parts: impl Fn(&W) -> (&ObjectMeta, &NetworkSetSpec),
+    namespaced: bool,
+    compat: Compat,
+    errors: &mut Vec<FieldError>,
+) -> Option<Single> {
+    let mut found = Vec::new();
+    let convert = |wire: &W| {
+        let (metadata, spec) = parts(wire);
+        crate::build::network_set(metadata, namespaced, spec, compat)
+    };
+    let set = keep(wire, convert, &mut found)?;
+    let incomplete = found.iter().any(|error| error.field.starts_with("spec.nets"));
+    errors.extend(found);
+    Some(Single::NetworkSet(set, incomplete))
+}
+
+fn host(wire: &HostEndpointWire, compat: Compat, errors: &mut Vec<FieldError>) -> Option<Single> {
+    let mut wire = wire.clone();
+    let reserved = relax::take_reserved(&mut wire.metadata.labels, compat);
+    let mut host = keep(&wire, convert::host_endpoint, errors)?;
+    host.labels.extend(reserved);
+    Some(Single::Host(host))
+}
+
+fn profile(wire: &ProfileWire, compat: Compat, errors: &mut Vec<FieldError>) -> Single {
+    let mut wire = wire.clone();
+    let reserved = relax::take_reserved(&mut wire.spec.labels_to_apply, compat);
+    let mut profile = Profile::try_from(&wire).unwrap_or_else(|found| {
+        errors.extend(found);
+        mend::profile(&wire)
+    });
+    profile.labels.extend(reserved);
+    Single::Profile(profile)
+}
+
+/// Everything but policies and pods.
+fn read(object: &Object, compat: Compat, errors: &mut Vec<FieldError>) -> Option<Single> {
     Some(match object {
-        Object::Tier(o) => Single::Tier(keep(Tier::try_from(&**o), errors)?),
-        Object::Profile(o) => Single::Profile(keep(Profile::try_from(&**o), errors)?),
+        Object::Tier(o) => Single::Tier(keep(&**o, |wire| Tier::try_from(wire), errors)?),
+        Object::Profile(o) => profile(o, compat, errors),
         Object::GlobalNetworkSet(o) => {
-            Single::NetworkSet(keep(convert::network_set(&o.metadata, false, &o.spec), errors)?)
+            network_set(&**o, |o| (&o.metadata, &o.spec), false, compat, errors)?
         }
         Object::NetworkSet(o) => {
-            Single::NetworkSet(keep(convert::network_set(&o.metadata, true, &o.spec), errors)?)
+            network_set(&**o, |o| (&o.metadata, &o.spec), true, compat, errors)?
         }
-        Object::HostEndpoint(o) => Single::Host(keep(convert::host_endpoint(o), errors)?),
+        Object::HostEndpoint(o) => host(o, compat, errors)?,
         Object::WorkloadEndpoint(o) => {
-            Single::Workload(keep(convert::workload_endpoint(o), errors)?)
+            Single::Workload(keep(&**o, convert::workload_endpoint, errors)?)
         }
         Object::Namespace(o) => {
             name::check_namespace_name(&o.metadata, errors);
@@ -117,9 +182,10 @@ fn read(object: &Object, errors: &mut Vec<FieldError>) -> Option<Single> {
         }
         Object::Service(o) => Single::Service(services::name(&o.metadata), o.clone()),
         Object::EndpointSlice(o) => Single::Slice(services::of_slice(o, errors)),
-        Object::FelixConfiguration(_) | Object::TortieConfiguration(_) | Object::Node(_) => {
-            Single::Setting
-        }
+        Object::FelixConfiguration(_)
+        | Object::KubeControllersConfiguration(_)
+        | Object::TortieConfiguration(_)
+        | Object::Node(_) => Single::Setting,
         _ => Single::Nothing,
     })
 }
