@@ -357,7 +357,14 @@ impl Builder {
         if !self.invalid.is_empty() && !self.lenient {
             return Err(self.invalid);
         }
-        let profiles = self.all_profiles(&namespaces, &accounts);
+        let mut profiles = self.all_profiles(&namespaces, &accounts);
+        if !self.compat.has(CompatPoint::MissingProfile) {
+            let of_hosts = self.hosts.values().flat_map(|(_, host)| &host.profiles);
+            for name in endpoints.iter().flat_map(|e| &e.profiles).chain(of_hosts) {
+                let missing = || Arc::new(kubernetes::missing_profile(name));
+                profiles.entry(name.clone()).or_insert_with(missing);
+            }
+        }
         for endpoint in &mut endpoints {
             inherit(&mut endpoint.labels, &endpoint.profiles, &profiles);
         }

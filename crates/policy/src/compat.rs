@@ -75,6 +75,8 @@ points! {
     KubernetesBadPort = "kubernetes-bad-port", Resources;
     /// An IP set that was never sent holds every address, and in negated criteria none.
     MissingIpSet = "missing-ip-set", Authorizer;
+    /// A profile that is named and not there is passed over.
+    MissingProfile = "missing-profile", Resources;
     /// Plain text meets every identity criterion where addresses cannot be mapped to accounts.
     PlaintextWithoutMap = "plaintext-without-map", Authorizer;
     /// A Pass in a profile denies.
@@ -153,7 +155,7 @@ impl FromStr for CompatPoint {
 
 /// A set of points in which Calico's behaviour is chosen; none by default.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Compat(u32);
+pub struct Compat(u64);
 
 impl Compat {
     /// The name that stands for all points.
@@ -203,8 +205,8 @@ impl Compat {
         Ok(compat)
     }
 
-    fn bit(point: CompatPoint) -> u32 {
-        1 << (point as u32)
+    fn bit(point: CompatPoint) -> u64 {
+        1 << (point as u64)
     }
 }
 

@@ -114,6 +114,12 @@ pub(crate) fn account_profile(account: &Account, labels: &Labels) -> Profile {
     }
 }
 
+/// What stands for a profile that is named and that nobody defined: it denies.
+pub(crate) fn missing_profile(name: &SmolStr) -> Profile {
+    let rules = vec![Rule::any(Action::Deny)];
+    Profile { name: name.clone(), labels: Labels::new(), ingress: rules.clone(), egress: rules }
+}
+
 /// The profile by which host endpoints are left open.
 pub(crate) fn allow_all_profile() -> Profile {
     allow_all("projectcalico-default-allow".into())
@@ -186,6 +192,11 @@ pub fn asks_for_sidecars(namespace: &ObjectMeta) -> bool {
 /// Annotations in which a network plugin notes a pod's address, and that it took it back.
 const ADDRESS_ANNOTATIONS: [&str; 2] = ["cni.projectcalico.org/podIP", "vpc.amazonaws.com/pod-ips"];
 
+/// Annotations that hold the addresses of a pod whose status has none yet, in the order in which
+/// they are asked.
+const ADDRESSES: [&str; 3] =
+    ["cni.projectcalico.org/podIPs", "cni.projectcalico.org/podIP", "vpc.amazonaws.com/pod-ips"];
+
 /// Whether a pod will never use its address again, so that it belongs to somebody else: its
 /// containers have ended, or it is being deleted and the network plugin has taken the address back.
 pub(crate) fn is_finished(pod: &Pod) -> bool {
@@ -196,17 +207,14 @@ pub(crate) fn is_finished(pod: &Pod) -> bool {
     ended || (terminating && ADDRESS_ANNOTATIONS.iter().any(taken))
 }
 
-/// The pod's addresses, the first of each family.
+/// The pod's addresses, the first of each family: those of its status, or as long as it has none
+/// those its network plugin noted.
 fn addresses(pod: &Pod, errors: &mut Vec<FieldError>) -> Vec<IpAddr> {
     if is_finished(pod) {
         return Vec::new();
     }
-    let listed = pod.status.pod_ips.iter().map(|ip| ("status.podIPs", &ip.ip));
-    let single = pod.status.pod_ip.iter().map(|ip| ("status.podIP", ip));
-    let given: Vec<_> =
-        if pod.status.pod_ips.is_empty() { single.collect() } else { listed.collect() };
     let mut found: Vec<IpAddr> = Vec::new();
-    for (field, text) in given.into_iter().filter(|(_, text)| !text.is_empty()) {
+    for (field, text) in given_addresses(pod) {
         match text.parse::<IpAddr>().map(|address| address.to_canonical()) {
             Ok(address) if found.iter().any(|f| f.is_ipv4() == address.is_ipv4()) => {}
             Ok(address) => found.push(address),
@@ -217,6 +225,28 @@ fn addresses(pod: &Pod, errors: &mut Vec<FieldError>) -> Vec<IpAddr> {
         }
     }
     found
+}
+
+/// The addresses of the first place that has any, with the field they stand in.
+fn given_addresses(pod: &Pod) -> Vec<(&'static str, &str)> {
+    let filled = |text: &&str| !text.is_empty();
+    let listed = pod.status.pod_ips.iter().map(|ip| ip.ip.as_str()).filter(filled);
+    let single = pod.status.pod_ip.as_deref().into_iter().filter(filled);
+    let mut places: Vec<Vec<_>> = vec![
+        listed.map(|ip| ("status.podIPs", ip)).collect(),
+        single.map(|ip| ("status.podIP", ip)).collect(),
+    ];
+    places.extend(ADDRESSES.iter().map(|key| {
+        let text = pod.metadata.annotations.get(*key).map(String::as_str).unwrap_or_default();
+        let listed = text.split(',').map(str::trim).filter(filled);
+        listed.map(|ip| ("metadata.annotations", bare(ip))).collect()
+    }));
+    places.into_iter().find(|place| !place.is_empty()).unwrap_or_default()
+}
+
+/// An address that may be written as a net of one.
+fn bare(text: &str) -> &str {
+    ["/32", "/128"].iter().find_map(|net| text.strip_suffix(net)).unwrap_or(text)
 }
 
 /// Ports of containers, and of init containers, that have a name.

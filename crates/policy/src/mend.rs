@@ -384,7 +384,7 @@ fn never() -> Rule {
 /// Takes the criterion that a field belongs to out of a rule: `nets` as a whole for one of them.
 fn remove_criterion(rule: &mut Value, field: &str) {
     let mut names = field.split('.').skip(2).map(|name| name.split('[').next().unwrap_or(name));
-    let Some(first) = names.next() else { return };
+    let Some(first) = names.next().filter(|name| *name != "action") else { return };
     match (names.next(), rule.get_mut(first)) {
         (Some(second), Some(Value::Object(side))) if ["source", "destination"].contains(&first) => {
             side.remove(second);
