@@ -120,7 +120,8 @@ pub fn load(
 /// If it cannot be trusted or understood.
 pub fn parse(path: &Path, content: &[u8], compat: Compat) -> Result<Saved, DiskError> {
     let damaged = |reason| DiskError::Damaged { path: path.to_owned(), reason };
-    let (seconds, sum, mut body) = split(content).ok_or_else(|| damaged("is not a saved policy"))?;
+    let (seconds, sum, mut body) =
+        split(content).ok_or_else(|| damaged("is not a saved policy"))?;
     if checksum(seconds, body) != sum {
         return Err(damaged("is damaged: its checksum differs"));
     }

@@ -127,9 +127,8 @@ async fn identities_are_told_to_those_whose_policy_asks_for_them() {
         Update::Address("10.0.0.2".parse().unwrap(), vec![]),
     ]);
     let wanted = labels(&[("role", "c"), ("secret", "x")]);
-    let state = asking
-        .sees("more labels", |s| s.accounts.get(&account("c")) == Some(&wanted))
-        .await;
+    let state =
+        asking.sees("more labels", |s| s.accounts.get(&account("c")) == Some(&wanted)).await;
     assert_eq!(state.accounts.len(), 1);
     assert!(state.addresses.is_empty());
     assert_eq!(asking.status.borrow().connections, 1);

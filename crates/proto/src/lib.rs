@@ -6,8 +6,8 @@
 //!
 //! Messages are always there; clients and servers come with the feature `grpc`.
 //!
-//! The output in `src/generated` is committed. `tests/fresh.rs` regenerates it and compares; after
-//! a change to a `.proto` file, rewrite it with
+//! The output, in `src/generated` and `src/felix.binpb`, is committed. `tests/fresh.rs` regenerates
+//! it and compares; after a change to a `.proto` file, rewrite it with
 //! `TORTIE_REGENERATE=1 cargo test -p tortie-proto --test fresh`.
 
 /// Includes the generated code of one protobuf package.
@@ -84,6 +84,10 @@ pub mod dikastes {
 /// `felix`: Policy Sync as Calico's node agent speaks it, with this project's additions.
 pub mod felix {
     pub use crate::packages::felix::*;
+
+    /// What describes the messages to programs that know none of them, such as printers: a
+    /// `google.protobuf.FileDescriptorSet`.
+    pub const DESCRIPTOR: &[u8] = include_bytes!("felix.binpb");
 }
 
 /// `grpc.health.v1`: the standard health service, `Check` only.

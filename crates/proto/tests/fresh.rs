@@ -49,6 +49,26 @@ fn replace(folder: &Path, files: &BTreeMap<String, String>) {
     }
 }
 
+/// What describes the messages of Policy Sync to programs, without comments.
+fn descriptor(protos: &Path) -> Vec<u8> {
+    let mut descriptors = protox::compile(["felix/policysync.proto"], [protos]).unwrap();
+    for file in &mut descriptors.file {
+        file.source_code_info = None;
+    }
+    prost::Message::encode_to_vec(&descriptors)
+}
+
+#[test]
+fn the_committed_descriptor_is_fresh() {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let (path, fresh) = (here.join("src/felix.binpb"), descriptor(&here.join("../../proto")));
+    if std::env::var_os("TORTIE_REGENERATE").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+    }
+    let stale = "felix.binpb is stale: see the crate's documentation";
+    assert!(std::fs::read(&path).unwrap() == fresh, "{stale}");
+}
+
 #[test]
 fn committed_code_is_fresh() {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

@@ -19,7 +19,7 @@ use tortie_calc::State;
 use tortie_policy::Compat;
 
 use backoff::Backoff;
-pub use session::SessionError;
+pub use session::{SessionError, watch};
 pub use status::{Link, Status};
 
 /// What takes states: each one replaces the one before.

@@ -1,5 +1,6 @@
 //! One connection, from nothing to its end.
 
+use prost::Message;
 use prost::bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -8,6 +9,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 use tortie_calc::{Disorder, State, Update};
+use tortie_proto::felix::ToDataplane;
 
 use super::{Config, Sink, Status};
 use crate::codec::{BytesCodec, SYNC};
@@ -60,9 +62,31 @@ pub(super) async fn run(
     };
     loop {
         if let Err(error) = session.step(config, sink).await {
+            // What was told before is as good as ever.
+            if session.is_whole() && session.waiting.is_some() {
+                session.publish(sink);
+            }
             return error;
         }
     }
+}
+
+/// Connects once, and shows each message until the stream ends. Nothing is kept.
+///
+/// # Errors
+/// If the agent cannot be reached, the connection fails, or bytes come that are no message; what
+/// `show` returns ends the watch, too.
+pub async fn watch<E: From<SessionError>>(
+    config: &Config,
+    mut show: impl FnMut(&ToDataplane) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut stream = connect(config).await?;
+    while let Some(bytes) = stream.message().await.map_err(SessionError::from)? {
+        let message = ToDataplane::decode(bytes)
+            .map_err(|error| SessionError::Wire(WireError::Garbage(error.to_string())))?;
+        show(&message)?;
+    }
+    Ok(())
 }
 
 async fn connect(config: &Config) -> Result<Streaming<Bytes>, SessionError> {
@@ -117,7 +141,7 @@ impl Session<'_> {
     /// Takes in one message; or hands the state over, once no message is at hand or enough have
     /// been gathered.
     async fn step(&mut self, config: &Config, sink: &mut dyn Sink) -> Result<(), SessionError> {
-        let since = self.waiting.filter(|_| self.whole && self.state.in_sync);
+        let since = self.waiting.filter(|_| self.is_whole());
         if since.is_some_and(|since| since.elapsed() >= config.gather) {
             self.publish(sink);
             return Ok(());
@@ -133,9 +157,15 @@ impl Session<'_> {
         }
     }
 
+    /// Whether the state may be handed over.
+    fn is_whole(&self) -> bool {
+        self.whole && self.state.in_sync
+    }
+
     fn take(&mut self, message: &[u8]) -> Result<(), SessionError> {
         let decoded = self.decoder.decode_bytes(message)?;
         let mut dangling = 0;
+        self.whole = false; // until all of it is taken in
         for update in decoded.updates {
             dangling += u64::from(self.apply(update)?);
         }

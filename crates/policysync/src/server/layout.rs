@@ -95,7 +95,8 @@ pub fn announce(prefix: &Path, id: &str, credentials: &Credentials) -> io::Resul
     std::fs::create_dir_all(&folder)?;
     std::fs::create_dir_all(prefix.join("mount").join(id))?;
     let content = serde_json::to_vec(credentials)?;
-    let replaced = tortie_daemon::file::replace(&folder.join(format!("{id}.json")), &content, 0o600);
+    let replaced =
+        tortie_daemon::file::replace(&folder.join(format!("{id}.json")), &content, 0o600);
     replaced.map_err(|error| error.source)
 }
 

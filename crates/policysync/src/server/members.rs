@@ -111,8 +111,10 @@ impl Members {
 
     fn delta(&self, version: u64) -> (Part, Sent) {
         let start = self.changes.partition_point(|(changed, _)| *changed <= version);
-        let changed: HashSet<Member> = self.changes.range(start..).map(|(_, member)| *member).collect();
-        let (added, removed) = changed.into_iter().partition(|member| self.members.contains(member));
+        let changed: HashSet<Member> =
+            self.changes.range(start..).map(|(_, member)| *member).collect();
+        let (added, removed) =
+            changed.into_iter().partition(|member| self.members.contains(member));
         (Part { first: false, added, removed }, Sent { version: self.version, up_to: None })
     }
 }
@@ -206,7 +208,9 @@ mod tests {
         let mut reader = Reader::default();
         reader.catch_up(&set);
         set.replace(SetKind::Net, (5..12).map(member).collect(), 2);
-        assert!(set.next(reader.sent).is_some_and(|(part, _)| !part.first && part.added.len() == 2));
+        assert!(
+            set.next(reader.sent).is_some_and(|(part, _)| !part.first && part.added.len() == 2)
+        );
         reader.catch_up(&set);
         set.replace(SetKind::AddressPort, Vec::new(), 3);
         assert!(set.next(reader.sent).is_some_and(|(part, _)| part.first));

@@ -46,7 +46,11 @@ impl Interest {
 
     fn profile(&mut self, item: &Item<ActiveProfile>, sets: &mut HashSet<SetId>) {
         let ActiveProfile { profile, ingress, egress } = &*item.value;
-        self.rules(profile.ingress.iter().chain(&profile.egress), ingress.iter().chain(egress), sets);
+        self.rules(
+            profile.ingress.iter().chain(&profile.egress),
+            ingress.iter().chain(egress),
+            sets,
+        );
     }
 
     fn rules<'a>(

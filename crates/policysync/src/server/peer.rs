@@ -99,7 +99,10 @@ mod tests {
         const UID: &str = "0a1b-2c";
         for (groups, expected) in [
             ("0::/kubepods/besteffort/pod0a1b-2c/abc\n", true),
-            ("0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b_2c.slice/x", true),
+            (
+                "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b_2c.slice/x",
+                true,
+            ),
             ("5:cpu:/a\n1:name=systemd:/kubepods/pod0a1b-2c/c", true),
             ("0::/kubepods/pod0a1b-2cd/abc", false),
             ("0::/kubepods/xpod0a1b-2c/abc", false),
@@ -115,7 +118,8 @@ mod tests {
     fn our_own_namespace() {
         let pid = i32::try_from(std::process::id()).unwrap();
         let peer = |pid| Peer { pid, uid: 0, gid: 0 };
-        let own = Credentials { network_namespace: "/proc/self/ns/net".into(), ..Default::default() };
+        let own =
+            Credentials { network_namespace: "/proc/self/ns/net".into(), ..Default::default() };
         assert_eq!(OwnPod.check(&own, &peer(Some(pid))), Ok(()));
         let other = Credentials { network_namespace: "/proc/self/ns/mnt".into(), ..own.clone() };
         assert!(OwnPod.check(&other, &peer(Some(pid))).is_err());

@@ -105,11 +105,7 @@ async fn stream(service: PolicySync, sender: mpsc::Sender<Result<Bytes, Status>>
     }
 }
 
-async fn feed(
-    shared: &Shared,
-    endpoint: EndpointId,
-    sender: &mpsc::Sender<Result<Bytes, Status>>,
-) {
+async fn feed(shared: &Shared, endpoint: EndpointId, sender: &mpsc::Sender<Result<Bytes, Status>>) {
     let mut changes = shared.version.subscribe();
     let mut session = Session::new(endpoint, &shared.read());
     loop {

@@ -197,9 +197,8 @@ impl Session {
                 _ => {}
             }
         }
-        let lacking = |id: &SetId| {
-            store.sets.get(id).is_none_or(|set| set.has_news(self.sets.get(id)))
-        };
+        let lacking =
+            |id: &SetId| store.sets.get(id).is_none_or(|set| set.has_news(self.sets.get(id)));
         Some(changed.into_iter().filter(lacking).collect())
     }
 
@@ -209,8 +208,7 @@ impl Session {
             self.plan.push_back(Step::EndpointRemove);
             return;
         }
-        let interest =
-            endpoint.map(|item| Interest::of(&item.value, store)).unwrap_or_default();
+        let interest = endpoint.map(|item| Interest::of(&item.value, store)).unwrap_or_default();
         self.widen(&interest.identities, store);
         self.plan_directories(store);
         self.plan_updates(&interest, store);
@@ -262,8 +260,10 @@ impl Session {
         }
         let addresses = self.identities.addresses;
         if let Some(settings) = &store.settings {
-            let settings =
-                Settings { addresses: settings.addresses && addresses, ..Settings::clone(settings) };
+            let settings = Settings {
+                addresses: settings.addresses && addresses,
+                ..Settings::clone(settings)
+            };
             if self.settings.as_ref() != Some(&settings) {
                 self.plan.push_back(Step::Settings(settings));
             }
@@ -384,7 +384,8 @@ impl Session {
     }
 
     fn tell_namespaces(&mut self, store: &Store) -> Result<Taken, Lagging> {
-        let changes = read(&store.namespaces, &mut self.namespaces, LABELS_AT_ONCE, &mut self.plan)?;
+        let changes =
+            read(&store.namespaces, &mut self.namespaces, LABELS_AT_ONCE, &mut self.plan)?;
         let keys = &self.identities.namespaces;
         let messages = changes.into_iter().map(|(name, labels)| match labels {
             Some(labels) => encoded(&Update::Namespace(name, keys.of(&labels))),
@@ -394,7 +395,8 @@ impl Session {
     }
 
     fn tell_addresses(&mut self, store: &Store) -> Result<Taken, Lagging> {
-        let changes = read(&store.addresses, &mut self.addresses, ADDRESSES_AT_ONCE, &mut self.plan)?;
+        let changes =
+            read(&store.addresses, &mut self.addresses, ADDRESSES_AT_ONCE, &mut self.plan)?;
         let users = |users: &Option<Arc<[_]>>| users.clone().unwrap_or_default();
         let changes: Vec<_> = changes.iter().map(|(address, by)| (*address, users(by))).collect();
         let messages = wire::address_batches(changes.iter().map(|(address, by)| (*address, &**by)));

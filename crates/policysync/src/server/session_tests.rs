@@ -108,8 +108,12 @@ impl World {
         if self.endpoint != old.endpoint {
             updates.extend(self.endpoint());
         }
-        updates.extend((&old_policies - &policies).into_iter().map(|id| Update::PolicyRemove(policy_id(id))));
-        updates.extend((&old_profiles - &profiles).into_iter().map(|id| Update::ProfileRemove(name(id))));
+        updates.extend(
+            (&old_policies - &policies).into_iter().map(|id| Update::PolicyRemove(policy_id(id))),
+        );
+        updates.extend(
+            (&old_profiles - &profiles).into_iter().map(|id| Update::ProfileRemove(name(id))),
+        );
         updates.extend((&old_sets - &sets).into_iter().map(|id| Update::IpSetRemove(set_id(id))));
         self.identities_from(old, &mut updates);
         updates
@@ -156,7 +160,11 @@ impl World {
             staged: None,
         };
         let policy = Arc::new(policy);
-        Update::Policy(Arc::new(ActivePolicy { policy, ingress: vec![sources(sets)], egress: vec![] }))
+        Update::Policy(Arc::new(ActivePolicy {
+            policy,
+            ingress: vec![sources(sets)],
+            egress: vec![],
+        }))
     }
 
     fn profile(&self, id: u8) -> Update {
@@ -214,7 +222,8 @@ impl World {
         let asks = policies.iter().any(|id| self.policies[id].1);
         if asks {
             let accounts = self.accounts.iter();
-            let accounts: BTreeMap<_, _> = accounts.map(|(id, l)| (account(*id), told(*l))).collect();
+            let accounts: BTreeMap<_, _> =
+                accounts.map(|(id, l)| (account(*id), told(*l))).collect();
             assert_eq!(state.accounts, accounts);
             assert_eq!(state.addresses.iter().count(), self.addresses.len());
             assert!(state.settings.as_ref().is_some_and(|settings| settings.addresses));
@@ -308,7 +317,8 @@ fn run(batches: Vec<(Vec<Change>, usize, bool)>) {
     for (changes, most, in_sync) in batches {
         let before = world.clone();
         changes.into_iter().for_each(|change| world.change(change));
-        let updates = world.updates_from(&before).into_iter().chain(in_sync.then_some(Update::InSync));
+        let updates =
+            world.updates_from(&before).into_iter().chain(in_sync.then_some(Update::InSync));
         for update in updates {
             sent.apply(update.clone()).expect("the calculation keeps the order");
             store.write().unwrap().apply(update);

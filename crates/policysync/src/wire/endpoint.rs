@@ -6,7 +6,9 @@ use std::sync::Arc;
 use prost::{DecodeError, Message};
 use smol_str::SmolStr;
 use tortie_calc::{EndpointTier, LocalEndpoint, Update};
-use tortie_policy::{Compat, CompatPoint, DefaultAction, EndpointId, NamedPort, PolicyId, Protocol};
+use tortie_policy::{
+    Compat, CompatPoint, DefaultAction, EndpointId, NamedPort, PolicyId, Protocol,
+};
 use tortie_proto::felix;
 
 use super::{WireError, labels, policy, set};
@@ -79,7 +81,8 @@ pub(super) fn read(
         wire.tiers.into_iter().map(|tier| read_tier(tier, compat)).collect();
     let addresses = wire.ipv4_nets.iter().chain(&wire.ipv6_nets).map(|text| address(text));
     let spoofed = wire.allow_spoofed_source_prefixes.iter().map(|text| {
-        set::net(text).ok_or_else(|| invalid("allow_spoofed_source_prefixes", text, "which is no net"))
+        set::net(text)
+            .ok_or_else(|| invalid("allow_spoofed_source_prefixes", text, "which is no net"))
     });
     Ok(Update::Endpoint(Arc::new(LocalEndpoint {
         id,
@@ -128,7 +131,9 @@ fn address(text: &str) -> Result<IpAddr, WireError> {
 fn read_port(wire: &felix::NamedPort) -> Result<NamedPort, WireError> {
     let protocol = Protocol::parse(&wire.protocol.to_string());
     match (protocol, u16::try_from(wire.port)) {
-        (Some(protocol), Ok(port)) => Ok(NamedPort { name: wire.name.as_str().into(), protocol, port }),
+        (Some(protocol), Ok(port)) => {
+            Ok(NamedPort { name: wire.name.as_str().into(), protocol, port })
+        }
         _ => Err(invalid("ports", &wire.name, "with a protocol or number that is none")),
     }
 }

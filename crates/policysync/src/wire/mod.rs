@@ -143,7 +143,8 @@ impl Decoder {
     /// # Errors
     /// If the bytes are no message, or say nothing that can be understood.
     pub fn decode_bytes(&mut self, bytes: &[u8]) -> Result<Decoded, WireError> {
-        let message = ToDataplane::decode(bytes).map_err(|error| endpoint::garbage(bytes, &error))?;
+        let message =
+            ToDataplane::decode(bytes).map_err(|error| endpoint::garbage(bytes, &error))?;
         self.decode(message)
     }
 

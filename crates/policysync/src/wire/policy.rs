@@ -122,7 +122,11 @@ pub(super) fn read(wire: felix::ActivePolicyUpdate, compat: Compat) -> Result<Up
         },
     };
     let policy = Arc::new(policy);
-    Ok(Update::Policy(Arc::new(ActivePolicy { policy, ingress: ingress_sets, egress: egress_sets })))
+    Ok(Update::Policy(Arc::new(ActivePolicy {
+        policy,
+        ingress: ingress_sets,
+        egress: egress_sets,
+    })))
 }
 
 pub(super) fn read_remove(wire: felix::ActivePolicyRemove) -> Result<Update, WireError> {

@@ -52,7 +52,10 @@ impl Reader<'_> {
             icmp: wire.icmp.as_ref().and_then(|icmp| self.icmp(icmp)),
             not_icmp: wire.not_icmp.as_ref().and_then(|icmp| self.not_icmp(icmp)),
             http: wire.http_match.as_ref().map(|http| self.http(http)),
-            origin: usize::try_from(wire.origin).ok().and_then(|n| n.checked_sub(1)).unwrap_or(index),
+            origin: usize::try_from(wire.origin)
+                .ok()
+                .and_then(|n| n.checked_sub(1))
+                .unwrap_or(index),
             source: self.entity(source(&mut wire)),
             destination: self.entity(destination(&mut wire)),
         };

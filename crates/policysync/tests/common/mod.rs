@@ -1,6 +1,8 @@
 //! Policy to send, and clients that watch what comes of it.
 #![allow(dead_code, reason = "not every test uses everything")]
 
+pub mod script;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,7 +95,11 @@ pub fn policy(name: &str, rules: Vec<(Rule, RuleSets)>) -> Update {
         stage: Stage::Normal,
         staged: None,
     };
-    Update::Policy(Arc::new(ActivePolicy { policy: Arc::new(policy), ingress: sets, egress: vec![] }))
+    Update::Policy(Arc::new(ActivePolicy {
+        policy: Arc::new(policy),
+        ingress: sets,
+        egress: vec![],
+    }))
 }
 
 pub fn profile(name: &str) -> Update {
