@@ -1,1 +1,11 @@
-//! The node agent.
+//! The node agent: takes in resources, calculates what its node has to enforce, and hands it out.
+//!
+//! [`source`] turns files into changes, [`engine`] is the one writer of the calculation, on a thread
+//! of its own, and [`agent`] is the program around them: files, Policy Sync, signals. [`cli`] is what
+//! users type.
+
+pub mod agent;
+pub mod cli;
+pub mod engine;
+pub mod metrics;
+pub mod source;

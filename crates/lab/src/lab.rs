@@ -32,7 +32,8 @@ pub struct Options {
     pub name: LabName,
     /// Where labs keep their state.
     pub state: StateRoot,
-    /// The executable that runs the lab's own processes: it must answer to `lab` and to `authz`.
+    /// The executable that runs the lab's own processes: it must answer to `lab`, to
+    /// `agent` and to `authz`.
     pub executable: PathBuf,
     /// Manifests: files and directories, `-` being standard input.
     pub manifests: Vec<PathBuf>,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
+use tortie_agent::source::Files;
 use tortie_authz::client::{HealthCheck, health};
-use tortie_authz::source::Source;
 use tortie_client::files::{self, Loaded};
 use tortie_model::{FieldError, Resource};
 use tortie_policy::Cluster;
@@ -118,7 +118,7 @@ fn change(
     let changes: Vec<_> = changes.collect();
     check(&resources(&dir.cluster_file())?, &current, &given)?;
     let items = current.iter().map(|resource| resource.raw.clone()).collect();
-    replace(&dir.policies_file(), list(items).to_string().as_bytes(), 0o644)?;
+    replace(&dir.policies_file(), list(items).to_string().as_bytes(), 0o600)?;
     wait_in_force(dir)?;
     Ok(changes)
 }
@@ -170,8 +170,8 @@ fn name(resource: &Resource) -> String {
 
 /// Waits until every authorizer says that it works by the files as they are now.
 fn wait_in_force(dir: &LabDir) -> Result<(), Error> {
-    let source = Source { paths: vec![dir.cluster()], recursive: false };
-    let fingerprint = source.load().map_err(Problems::from)?.fingerprint();
+    let mut files = Files::new(vec![dir.cluster()], false);
+    let fingerprint = files.read().map_err(Problems::from)?.fingerprint;
     let status: Status = read_json(&dir.status())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.at("start", "runtime")?.block_on(async {

@@ -1,4 +1,5 @@
-//! With which privileges a process in a pod runs: none beyond its user id, but for Envoy's mark.
+//! With which privileges a process of the lab runs: none beyond its user id, but for Envoy's mark and
+//! the agent's look at who connects to it.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,21 +14,28 @@ pub(crate) struct Privileges {
     pub(crate) user: Option<u32>,
     /// Whether it may mark its sockets (which takes all of `CAP_NET_ADMIN`, for the pod's network).
     pub(crate) network: bool,
+    /// Whether it may see in which namespaces other users' processes are (`CAP_SYS_PTRACE`).
+    #[serde(default)]
+    pub(crate) inspection: bool,
 }
 
 impl Privileges {
     /// Those of an application.
-    pub(crate) const APPLICATION: Self = Self { user: None, network: false };
+    pub(crate) const APPLICATION: Self = Self { user: None, network: false, inspection: false };
+    /// Those of the node's agent.
+    pub(crate) const AGENT: Self = Self { user: None, network: false, inspection: true };
 
     /// Those of a part of a sidecar. Without root there is no second user id to be had.
     pub(crate) fn sidecar(rootless: bool, network: bool) -> Self {
-        Self { user: (!rootless).then_some(SIDECAR_USER), network }
+        Self { user: (!rootless).then_some(SIDECAR_USER), network, inspection: false }
     }
 
     /// The words before a command that give it these privileges and keep it from gaining more.
     /// `setpriv` is the program's path: the command's own PATH may not lead to it.
     pub(crate) fn words(self, setpriv: &str) -> Vec<String> {
-        let keep = if self.network { "-all,+net_admin" } else { "-all" };
+        let mut keep = "-all".to_owned();
+        let capabilities = [(self.network, ",+net_admin"), (self.inspection, ",+sys_ptrace")];
+        capabilities.iter().filter(|(kept, _)| *kept).for_each(|(_, name)| keep.push_str(name));
         let mut words = vec![setpriv.to_owned()];
         if let Some(user) = self.user {
             words.extend([format!("--reuid={user}"), format!("--regid={user}")]);

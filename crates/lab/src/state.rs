@@ -7,7 +7,9 @@
 //! | `record.json` | the processes that hold the lab, written first |
 //! | `plan.json` | what to run |
 //! | `status.json` | what runs |
-//! | `cluster/` | resources for the authorizers, one per file; watched, so nothing else is here |
+//! | `cluster/` | resources for the agent, in two files; watched, so nothing else is here |
+//! | `sync/` | Policy Sync: who has which socket, and the sockets |
+//! | `agent.log`, `supervisor.log` | what these two say |
 //! | `logs/` | one file per container; watched by nobody |
 //! | `pods/` | sockets, volumes and sidecar files of each pod |
 
@@ -233,12 +235,22 @@ impl LabDir {
         self.path.join("status.json")
     }
 
-    /// What the authorizers read.
+    /// The agent's log.
+    pub(crate) fn agent_log(&self) -> PathBuf {
+        self.path.join("agent.log")
+    }
+
+    /// Where the agent serves sidecars.
+    pub(crate) fn policy_sync(&self) -> PathBuf {
+        self.path.join("sync")
+    }
+
+    /// What the agent reads.
     pub(crate) fn cluster(&self) -> PathBuf {
         self.path.join("cluster")
     }
 
-    /// The cluster as the authorizers see it, without policies.
+    /// The cluster as the agent sees it, without policies.
     pub(crate) fn cluster_file(&self) -> PathBuf {
         self.cluster().join("cluster.json")
     }

@@ -40,6 +40,10 @@ enum Command {
     Test(commands::test::Args),
     /// Work with label selectors
     Selector(commands::selector::Args),
+    /// The agent of a node: calculates its policy and hands it to sidecars
+    Agent(tortie_agent::cli::Cli),
+    /// Look at what the node's agent tells sidecars
+    Policysync(commands::policysync::Args),
     /// The authorizer that answers Envoy
     Authz(tortie_authz::cli::Cli),
     /// A one-machine cluster: pods in network namespaces, with real Envoys
@@ -49,6 +53,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = tortie_authz::cli::run_by_name(std::env::args_os()) {
+        return code;
+    }
     let result = match Cli::parse().command {
         Command::Validate(args) => commands::validate::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
@@ -56,6 +63,8 @@ fn main() -> ExitCode {
         Command::Diff(args) => commands::diff::run(&args),
         Command::Test(args) => commands::test::run(&args),
         Command::Selector(args) => commands::selector::run(&args),
+        Command::Agent(args) => return tortie_agent::cli::run(&args),
+        Command::Policysync(args) => commands::policysync::run(&args),
         Command::Authz(args) => return tortie_authz::cli::run(args),
         Command::Lab(args) => tortie_lab::cli::run(args).map_err(Failure::from),
         Command::Demo(args) => commands::demo::run(&args),

@@ -11,6 +11,8 @@ use tortie_lab::cli::{LabArgs, run};
 enum Program {
     /// The lab
     Lab(LabArgs),
+    /// The agent of the node
+    Agent(tortie_agent::cli::Cli),
     /// The authorizer beside each sidecar
     Authz(tortie_authz::cli::Cli),
 }
@@ -18,6 +20,7 @@ enum Program {
 fn main() -> ExitCode {
     let args = match Program::parse() {
         Program::Lab(args) => args,
+        Program::Agent(cli) => return tortie_agent::cli::run(&cli),
         Program::Authz(cli) => return tortie_authz::cli::run(cli),
     };
     match run(args) {

@@ -1,4 +1,4 @@
-//! What the authorizers read: two documents of kind `List`, each replaced as a whole.
+//! What the agent reads: two documents of kind `List`, each replaced as a whole.
 //!
 //! Tiers and policies are one document, so that a change to several of them is seen whole or not
 //! at all. Secrets are in neither, and neither are the environments of containers.

@@ -53,7 +53,7 @@ pub(crate) struct Plan {
     pub(crate) accounts: Vec<Account>,
     /// Secrets from the manifests.
     pub(crate) secrets: Vec<SecretPlan>,
-    /// What the authorizers read: the cluster, without policies and without Secrets.
+    /// What the agent reads: the cluster, without policies and without Secrets.
     pub(crate) cluster: Value,
     /// What the authorizers read: tiers and policies at the start.
     pub(crate) policies: Value,

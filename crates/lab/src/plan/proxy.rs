@@ -26,8 +26,11 @@ pub(crate) mod view {
     pub(crate) const AUTHORIZER_SOCKET: &str = "/run/tortie/authz.sock";
     /// Envoy's admin socket.
     pub(crate) const ADMIN_SOCKET: &str = "/run/tortie/admin.sock";
-    /// What the authorizer reads.
-    pub(crate) const CLUSTER: &str = "/etc/tortie/cluster";
+    /// The folder of the socket over which the authorizer is told its policy, where Calico's driver
+    /// mounts it.
+    pub(crate) const POLICY_SYNC: &str = "/var/run/felix/nodeagent";
+    /// That socket.
+    pub(crate) const POLICY_SYNC_SOCKET: &str = "/var/run/felix/nodeagent/socket";
     /// The Envoy binary.
     pub(crate) const ENVOY: &str = "/opt/tortie/envoy";
     /// Tortie's own binary.

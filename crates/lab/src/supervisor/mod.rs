@@ -4,6 +4,7 @@
 //! status is the one thing its parts share: containers write it, and Services, the status file and
 //! the start of whatever waits for others follow it.
 
+mod agent;
 mod certificates;
 mod container;
 mod gateway;
@@ -14,9 +15,7 @@ mod tools;
 mod volumes;
 
 use std::convert::Infallible;
-use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,6 +97,8 @@ async fn bring_up(dir: &LabDir, report: &mut Sender) -> Result<(), Error> {
     prepare(&env)?;
     network::node(pods).await?;
     let pauses = network::pods(&env, pods).await?;
+    agent::announce(&env, &pauses)?;
+    tokio::spawn(agent::run(Arc::clone(&env)));
     step(format!("certificates for {} service accounts", env.plan.accounts.len())).await;
     let certificates = certificates::Certificates::new(&env, OffsetDateTime::now_utc())?;
     tokio::spawn(certificates.keep(Arc::clone(&env)));
@@ -131,12 +132,10 @@ fn prepare(env: &Environment) -> Result<(), Error> {
     let cluster = env.dir.cluster();
     create_private_dir(&cluster)?;
     create_private_dir(&env.dir.scratch())?;
-    // Authorizers run as another user; the directory above lets in nobody from outside.
-    fs::set_permissions(&cluster, fs::Permissions::from_mode(0o755)).at("change", &cluster)?;
     for (path, document) in
         [(env.dir.cluster_file(), &env.plan.cluster), (env.dir.policies_file(), &env.plan.policies)]
     {
-        replace(&path, document.to_string().as_bytes(), 0o644)?;
+        replace(&path, document.to_string().as_bytes(), 0o600)?;
     }
     env.plan.pods.iter().try_for_each(|pod| pod::prepare(env, pod))
 }

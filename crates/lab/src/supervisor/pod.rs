@@ -11,7 +11,7 @@ use tortie_mesh::envoy;
 use super::container::Container;
 use super::network::Pause;
 use super::probe::Probe;
-use super::{Environment, certificates};
+use super::{Environment, agent, certificates};
 use crate::Error;
 use crate::error::At;
 use crate::files::{create_dir_for, create_private_dir, replace_for};
@@ -147,7 +147,6 @@ impl Maker<'_> {
     }
 
     fn authorizer(&self) -> Container {
-        let endpoint = self.pod.id.to_string();
         let argv = [
             view::TORTIE,
             "authz",
@@ -156,20 +155,18 @@ impl Maker<'_> {
             "json",
             "--listen",
             view::AUTHORIZER_SOCKET,
-            "--file",
-            view::CLUSTER,
-            "--endpoint",
-            &endpoint,
+            "--dial",
+            view::POLICY_SYNC_SOCKET,
         ];
         let argv = argv.map(str::to_owned).to_vec();
         let dir = self.env.dir.pod(&self.pod.link.interface);
         let mut sandbox = self.sandbox(argv, Privileges::sidecar(self.env.plan.rootless, false));
         sandbox.binds = vec![
             Bind::read_only(&self.env.executable_file, view::TORTIE),
-            Bind::read_only(self.env.dir.cluster(), view::CLUSTER),
+            Bind::read_only(agent::socket_folder(self.env, self.pod), view::POLICY_SYNC),
             Bind::writable(dir.run(), view::RUN),
         ];
-        let probe = Probe::Accepts(dir.authorizer_socket());
+        let probe = Probe::Authorizer(dir.authorizer_socket());
         self.container(AUTHORIZER, sandbox, probe, Restart::Always)
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::sleep;
+use tortie_authz::client::{HealthCheck, health};
 
 /// Between the first two looks, and at most between any two: the kernel tells nobody when a socket
 /// starts to listen.
@@ -29,8 +30,8 @@ pub(crate) enum Probe {
         /// The ports.
         ports: BTreeSet<u16>,
     },
-    /// A Unix socket accepts connections.
-    Accepts(PathBuf),
+    /// An authorizer on a Unix socket says it has the policy of its workload.
+    Authorizer(PathBuf),
     /// Envoy's admin interface, on a Unix socket, says it is ready.
     Envoy(PathBuf),
 }
@@ -52,7 +53,9 @@ impl Probe {
         match self {
             Self::Lasts => true,
             Self::Listening { process, ports } => ports.is_subset(&listening(*process)),
-            Self::Accepts(socket) => UnixStream::connect(socket).await.is_ok(),
+            Self::Authorizer(socket) => {
+                health(socket, HealthCheck::Readiness).await.is_ok_and(|report| report.healthy)
+            }
             Self::Envoy(socket) => envoy_ready(socket).await.is_ok_and(|ready| ready),
         }
     }

@@ -1,0 +1,220 @@
+//! The agent, put together: files, calculation, Policy Sync, signals.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol_str::SmolStr;
+use tokio::sync::watch;
+use tokio::time::interval;
+use tortie_calc::{Calculation, Update};
+use tortie_client::Watch;
+use tortie_client::files::FileError;
+use tortie_daemon::admin::Admin;
+use tortie_daemon::http::{ListenError, Listener, Place};
+use tortie_daemon::log::Handle;
+use tortie_daemon::metrics::Registry;
+use tortie_daemon::readiness::{Guard, Readiness};
+use tortie_daemon::shutdown::{self, Signals, Trigger};
+use tortie_policysync::server::{self, OwnPod, Server};
+
+use crate::engine::{Batch, Engine};
+use crate::metrics::Metrics;
+use crate::source::{Files, Reading};
+
+/// How long work in progress may take to end after a signal.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// How often the numbers of sockets and sidecars are brought up to date.
+const COUNT: Duration = Duration::from_secs(1);
+
+/// What to do, and where.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The node whose workloads are served.
+    pub node: SmolStr,
+    /// Files and folders with resources.
+    pub files: Vec<PathBuf>,
+    /// Whether folders are read with everything below them.
+    pub recursive: bool,
+    /// Below which directory sidecars get their policy, whatever FelixConfiguration says.
+    pub policy_sync_prefix: Option<PathBuf>,
+    /// Permission bits and group of the sockets there, and which there are.
+    pub policy_sync: server::Config,
+    /// Where to serve metrics and readiness.
+    pub admin: Option<Place>,
+}
+
+/// Why the agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The files are broken: all errors.
+    #[error("{}", listed(.0))]
+    Files(Vec<FileError>),
+    /// A file cannot be followed.
+    #[error("{0}")]
+    Watch(String),
+    /// The admin interface has no place.
+    #[error(transparent)]
+    Admin(#[from] ListenError),
+    /// The system refused something else.
+    #[error("the system refused: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl AgentError {
+    /// The exit code of the command contract: 2 for invalid input, 3 for something that is needed
+    /// and cannot be had.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            AgentError::Files(_) | AgentError::Watch(_) => 2,
+            AgentError::Admin(_) | AgentError::Io(_) => 3,
+        }
+    }
+}
+
+/// One error a line, each with its hint; the caller writes the first `error:`.
+fn listed(errors: &[FileError]) -> String {
+    let hint = |error: &FileError| error.hint.as_ref().map(|hint| format!("\nhint: {hint}"));
+    let lines = errors.iter().map(|e| format!("{e}{}", hint(e).unwrap_or_default()));
+    lines.collect::<Vec<_>>().join("\nerror: ")
+}
+
+/// Works until SIGINT or SIGTERM.
+///
+/// # Errors
+/// If the files are broken at the start, or a place to listen on cannot be had. Files that break
+/// later are logged; the last good set stays in force.
+pub async fn run(config: Config, log: Option<Handle>) -> Result<(), AgentError> {
+    let mut signals = Signals::catch()?;
+    let (readiness, guard) = Readiness::new("files", "the first load");
+    let mut registry = Registry::with_prefix("tortie");
+    let metrics = Arc::new(Metrics::new(&mut registry));
+    let admin = Admin { registry: Arc::new(registry), readiness, log };
+    let trigger = serve_admin(&config, admin).await?;
+
+    let files = Files::new(config.files.clone(), config.recursive);
+    // Watched before read: a change in between is seen.
+    let watch = Watch::new(files.paths(), files.recursive());
+    let watch = watch.map_err(|error| AgentError::Watch(error.to_string()))?;
+    let server = Arc::new(Server::new(config.policy_sync.clone(), OwnPod));
+    let (told, first) = watch::channel(false);
+    let engine = engine(&config, Arc::clone(&server), Arc::clone(&metrics), told)?;
+    let follower =
+        Follower { files: Some(files), engine, metrics: Arc::clone(&metrics), last: None };
+    let follower = follower.start()?;
+    let following = tokio::spawn(follower.run(watch, guard, first));
+    let counting = tokio::spawn(count(Arc::clone(&server), metrics));
+    tracing::info!(node = %config.node, "working");
+
+    let signal = signals.next().await;
+    tracing::info!(%signal, "ending");
+    following.abort();
+    counting.abort();
+    trigger.drain(DRAIN_LIMIT).await;
+    Ok(())
+}
+
+async fn serve_admin(config: &Config, admin: Admin) -> Result<Trigger, AgentError> {
+    let (trigger, drain) = shutdown::drain();
+    if let Some(place) = &config.admin {
+        let listener = Listener::bind(place).await?;
+        tokio::spawn(admin.serve(place.clone(), listener, drain));
+    }
+    Ok(trigger)
+}
+
+/// The calculation, whose updates go to sidecars; and where those are served, as settings say.
+fn engine(
+    config: &Config,
+    server: Arc<Server>,
+    metrics: Arc<Metrics>,
+    told: watch::Sender<bool>,
+) -> io::Result<Engine> {
+    let fixed = config.policy_sync_prefix.clone();
+    server.set_prefix(fixed.clone());
+    let calculation = Calculation::new(Some(config.node.clone())).assigning_addresses();
+    Engine::start(calculation, metrics, move |updates| {
+        for update in &updates {
+            if let (Update::Settings(settings), None) = (update, &fixed) {
+                server.set_prefix(settings.host.policy_sync_prefix.as_ref().map(PathBuf::from));
+            }
+        }
+        server.update(updates);
+        told.send_replace(true);
+    })
+}
+
+/// Keeps the numbers of sockets and sidecars up to date.
+async fn count(server: Arc<Server>, metrics: Arc<Metrics>) {
+    let mut tick = interval(COUNT);
+    loop {
+        tick.tick().await;
+        let numbers = server.numbers();
+        metrics.serving(numbers.sockets, numbers.sidecars);
+    }
+}
+
+/// Follows the files: what is good goes to the engine, what is broken is told and changes nothing.
+struct Follower {
+    /// Absent while they are being read.
+    files: Option<Files>,
+    engine: Engine,
+    metrics: Arc<Metrics>,
+    /// The errors told last. The log may lie in a watched folder: saying the same thing twice would
+    /// go on for ever.
+    last: Option<Vec<FileError>>,
+}
+
+impl Follower {
+    /// Reads the files for the first time.
+    fn start(mut self) -> Result<Follower, AgentError> {
+        if let Some(files) = &mut self.files {
+            let reading = files.read().map_err(AgentError::Files)?;
+            self.good(reading);
+        }
+        Ok(self)
+    }
+
+    /// Reads the files whenever they change; ready once what was read first has been told.
+    async fn run(mut self, mut watch: Watch, mut guard: Guard, mut first: watch::Receiver<bool>) {
+        if first.wait_for(|told| *told).await.is_ok() {
+            guard.ready();
+        }
+        loop {
+            watch.changed().await;
+            let Some(mut files) = self.files.take() else { return };
+            // Off the thread that serves: a large set takes a while to read.
+            let read = tokio::task::spawn_blocking(move || (files.read(), files)).await;
+            let Ok((read, files)) = read else { return };
+            self.files = Some(files);
+            match read {
+                Ok(reading) => self.good(reading),
+                Err(errors) => self.broken(errors),
+            }
+        }
+    }
+
+    fn good(&mut self, reading: Reading) {
+        self.metrics.read(true);
+        self.last = None;
+        for warning in &reading.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(changes = reading.changes.len(), "files read");
+        self.engine.apply(Batch { changes: reading.changes, revision: reading.fingerprint });
+    }
+
+    fn broken(&mut self, errors: Vec<FileError>) {
+        self.metrics.read(false);
+        if self.last.as_ref() == Some(&errors) {
+            return;
+        }
+        for error in &errors {
+            tracing::error!(%error, hint = error.hint.as_deref(), "broken file");
+        }
+        let count = errors.len();
+        tracing::error!(errors = count, "resources are stale: the last good set stays in force");
+        self.last = Some(errors);
+    }
+}

@@ -1,0 +1,98 @@
+//! The one writer of the calculation (house rule 5), on a thread of its own.
+//!
+//! Changes are worked out at once while nothing else is going on. Those that come during a flush are
+//! taken together by the next one: nobody waits for a tick, and a flood is not told piece by piece.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use tortie_calc::{Calculation, Update};
+
+use crate::metrics::Metrics;
+use crate::source::Change;
+
+/// Changes that belong together: none of them is told without the others.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The changes.
+    pub changes: Vec<Change>,
+    /// The number of the set of resources they lead to.
+    pub revision: u64,
+}
+
+/// Hands changes to the calculation; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Engine {
+    batches: Option<Sender<Batch>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts the thread. The first batch is what was there at the start; `tell` is called on the
+    /// thread with what each flush came to.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(
+        calculation: Calculation,
+        metrics: Arc<Metrics>,
+        tell: impl FnMut(Vec<Update>) + Send + 'static,
+    ) -> std::io::Result<Engine> {
+        let (batches, receiver) = channel();
+        let thread = thread::Builder::new()
+            .name("calculation".to_owned())
+            .spawn(move || run(calculation, &receiver, &metrics, tell))?;
+        Ok(Engine { batches: Some(batches), thread: Some(thread) })
+    }
+
+    /// Takes in changes; they are told soon.
+    pub fn apply(&self, batch: Batch) {
+        if let Some(batches) = &self.batches {
+            // The thread ends only with this sender.
+            let _ = batches.send(batch);
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.batches = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(
+    mut calculation: Calculation,
+    batches: &Receiver<Batch>,
+    metrics: &Metrics,
+    mut tell: impl FnMut(Vec<Update>),
+) {
+    while let Ok(first) = batches.recv() {
+        let start = Instant::now();
+        take(&mut calculation, first);
+        while let Ok(next) = batches.try_recv() {
+            take(&mut calculation, next);
+        }
+        calculation.in_sync();
+        let mut updates = Vec::new();
+        calculation.flush(&mut updates);
+        metrics.flushed(updates.len(), start.elapsed());
+        for (key, errors) in calculation.invalid() {
+            for error in errors {
+                tracing::error!(resource = %key, %error, "a resource cannot be enforced as written");
+            }
+        }
+        tell(updates);
+    }
+}
+
+fn take(calculation: &mut Calculation, batch: Batch) {
+    for change in &batch.changes {
+        calculation.apply(&change.key, change.resource.as_deref());
+    }
+    calculation.set_revision(batch.revision);
+}

@@ -1,0 +1,84 @@
+//! The node's agent: reads the cluster and tells every authorizer the policy of its pod, over a
+//! socket that is mounted into that pod alone.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+use tortie_policysync::server::layout::{self, Credentials};
+
+use super::Environment;
+use super::network::Pause;
+use crate::Error;
+use crate::error::At;
+use crate::files::open_log;
+use crate::plan::{NODE_NAME, PodPlan};
+use crate::privileges::Privileges;
+
+/// The pause before it is started again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The folder of a pod's socket: that of its link, for the sake of a short path.
+pub(super) fn socket_folder(env: &Environment, pod: &PodPlan) -> PathBuf {
+    env.dir.policy_sync().join("mount").join(&pod.link.interface)
+}
+
+/// Says which pods have a socket, as the driver of a cluster does that mounts them: a process must
+/// be in the pod's network to be told anything.
+pub(super) fn announce(env: &Environment, pauses: &[Pause]) -> Result<(), Error> {
+    let prefix = env.dir.policy_sync();
+    for (pod, pause) in env.plan.pods.iter().zip(pauses).filter(|(pod, _)| pod.has_sidecar()) {
+        let credentials = Credentials {
+            workload: pod.id.name.clone(),
+            namespace: pod.id.namespace.clone(),
+            service_account: pod.account.clone(),
+            network_namespace: format!("/proc/{}/ns/net", pause.pid()),
+            ..Credentials::default()
+        };
+        let id = &pod.link.interface;
+        layout::announce(&prefix, id, &credentials).at("write", &prefix)?;
+        // Authorizers run as another user; the lab's directory lets in nobody from outside.
+        let folder = socket_folder(env, pod);
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&folder, open).at("change", &folder)?;
+    }
+    Ok(())
+}
+
+/// Keeps the agent running. Authorizers work on with what they know while it is away.
+pub(super) async fn run(env: Arc<Environment>) {
+    loop {
+        match start(&env) {
+            Ok(mut child) => {
+                let end = child.wait().await;
+                tracing::error!(?end, log = %env.dir.agent_log().display(), "the agent ended");
+            }
+            Err(error) => tracing::error!(%error, "the agent could not be started"),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn start(env: &Environment) -> Result<Child, Error> {
+    let log = open_log(&env.dir.agent_log())?;
+    let words = Privileges::AGENT.words("setpriv");
+    let (program, words) = words.split_first().ok_or_else(|| Error::program("setpriv", ""))?;
+    Command::new(program)
+        .args(words)
+        .arg(&env.executable)
+        .args(["agent", "--log-format", "json", "--node", NODE_NAME, "--socket-mode", "666"])
+        .arg("--file")
+        .arg(env.dir.cluster())
+        .arg("--policy-sync-prefix")
+        .arg(env.dir.policy_sync())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().at("open", env.dir.agent_log())?)
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .at("run", program)
+}
