@@ -43,8 +43,16 @@ fn warnings_are_told_with_code_place_and_hint() {
 }
 
 #[test]
-fn warnings_are_rows_of_json() {
+fn rows_of_json_are_errors_alone_unless_asked() {
     let run = validate(SHADOWED, &["-o", "json"]);
+    assert_eq!(run.status.code(), Some(0), "{run:?}");
+    assert_eq!(told(&run.stdout).trim(), "[]");
+    assert!(told(&run.stderr).starts_with("warning[rule-shadowed]: "), "{run:?}");
+}
+
+#[test]
+fn warnings_are_rows_of_json() {
+    let run = validate(SHADOWED, &["-o", "json", "--warnings"]);
     assert_eq!(run.status.code(), Some(0), "{run:?}");
     let rows: Value = serde_json::from_slice(&run.stdout).unwrap();
     assert_eq!(rows.as_array().unwrap().len(), 1);

@@ -28,6 +28,10 @@ pub(crate) struct Args {
     #[arg(long)]
     deny_warnings: bool,
 
+    /// Give warnings as rows of JSON, too, and not only on standard error
+    #[arg(long)]
+    warnings: bool,
+
     /// Shape of the answer
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
@@ -50,8 +54,18 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
             warn(&loaded.warnings);
             let warnings = warnings(&loaded, &cluster);
             match output {
-                Format::Table => table(loaded.resources.len(), &warnings)?,
-                Format::Json => json(&warnings.iter().map(warning_row).collect::<Vec<_>>())?,
+                Format::Table => {
+                    tell(&warnings);
+                    summary(loaded.resources.len(), warnings.len())?;
+                }
+                Format::Json if args.warnings || args.deny_warnings => {
+                    json(&warnings.iter().map(warning_row).collect::<Vec<_>>())?;
+                }
+                // A row is an error to whoever did not ask for more.
+                Format::Json => {
+                    tell(&warnings);
+                    json(&[(); 0])?;
+                }
             }
             Ok(if args.deny_warnings && !warnings.is_empty() { 2 } else { YES })
         }
@@ -73,14 +87,17 @@ fn warning_row((code, found): &(Code, FileError)) -> Row {
     Row { severity: "warning", code: Some(code.as_str()), found: found.clone() }
 }
 
-fn table(resources: usize, warnings: &[(Code, FileError)]) -> Result<(), Failure> {
+fn tell(warnings: &[(Code, FileError)]) {
     for (code, warning) in warnings {
         eprintln!("warning[{code}]: {warning}");
         if let Some(hint) = &warning.hint {
             eprintln!("hint: {hint}");
         }
     }
-    match warnings.len() {
+}
+
+fn summary(resources: usize, warnings: usize) -> Result<(), Failure> {
+    match warnings {
         0 => text(format_args!("{resources} resources are valid\n")),
         1 => text(format_args!("{resources} resources are valid, with 1 warning\n")),
         count => text(format_args!("{resources} resources are valid, with {count} warnings\n")),
