@@ -1,6 +1,6 @@
 //! `tortie connectivity`: who reaches whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -80,26 +80,20 @@ fn answer(matrix: &Matrix<'_>, ports: &[PortSpec]) -> Answer {
 }
 
 fn table(answer: &Answer) -> String {
+    let conditional: BTreeSet<(&str, &str, &str)> =
+        answer.conditional.iter().map(|c| (&*c.port, &*c.from, &*c.to)).collect();
     let mut table = String::new();
     for (port, rows) in &answer.matrix {
         let _ = writeln!(table, "{port}");
         for (from, row) in answer.endpoints.iter().zip(rows) {
-            let to = answer.endpoints.iter().zip(row);
-            let reached: Vec<_> = to.filter(|(to, ok)| **ok && *to != from).collect();
-            let mark = |to: &String| {
-                let conditional =
-                    |c: &&Conditional| c.port == *port && c.from == *from && c.to == *to;
-                if answer.conditional.iter().any(|c| conditional(&c)) { "*" } else { "" }
-            };
-            let names: Vec<_> = reached.iter().map(|(to, _)| format!("{to}{}", mark(to))).collect();
-            let _ = writeln!(
-                table,
-                "  {from} -> {}",
-                if names.is_empty() { "nobody".into() } else { names.join(", ") }
-            );
+            let reached = answer.endpoints.iter().zip(row).filter(|(to, ok)| **ok && *to != from);
+            let mark = |to| if conditional.contains(&(port, from, to)) { "*" } else { "" };
+            let names: Vec<_> = reached.map(|(to, _)| format!("{to}{}", mark(to))).collect();
+            let names = if names.is_empty() { "nobody".into() } else { names.join(", ") };
+            let _ = writeln!(table, "  {from} -> {names}");
         }
     }
-    if !answer.conditional.is_empty() {
+    if !conditional.is_empty() {
         table.push_str("* as far as the network can tell: an HTTP rule has the last word\n");
     }
     table
