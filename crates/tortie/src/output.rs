@@ -40,6 +40,11 @@ impl Failure {
         Failure { status: INVALID, errors: vec![(error.to_string(), None)] }
     }
 
+    /// Something needed could not be reached.
+    pub(crate) fn unreachable(error: impl Display) -> Failure {
+        Failure { status: UNREACHABLE, errors: vec![(error.to_string(), None)] }
+    }
+
     /// The same with a hint.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {
         if let Some((_, slot)) = self.errors.last_mut() {
