@@ -180,9 +180,10 @@ fn table(changes: &[Change]) -> String {
             match side {
                 None => drop(writeln!(table, "  {name}: no such workload")),
                 Some(side) => {
-                    let by = side.decided_by.as_ref().map(entry_text).unwrap_or_default();
+                    let by = side.decided_by.as_ref().map(|by| format!(", {}", entry_text(by)));
+                    let by = by.unwrap_or_default();
                     let note = if side.conditional { " (HTTP has the last word)" } else { "" };
-                    let _ = writeln!(table, "  {name}: {}{note}, {by}", side.verdict);
+                    let _ = writeln!(table, "  {name}: {}{note}{by}", side.verdict);
                 }
             }
         }
