@@ -74,11 +74,12 @@ fn kubernetes_policy(n: usize, namespaces: usize) -> Value {
         "ingress": [
             {"from": peers, "ports": [{"port": 80}, {"port": "http"}, {"port": 8000, "endPort": 8100}]},
             {"from": [{"podSelector": {}}], "ports": [{"port": 9090, "protocol": "TCP"}]}]});
-    if n % 3 == 0 {
-        spec["policyTypes"] = json!(["Ingress", "Egress"]);
-        spec["egress"] = json!([
+    if let (true, Value::Object(spec)) = (n.is_multiple_of(3), &mut spec) {
+        spec.insert("policyTypes".into(), json!(["Ingress", "Egress"]));
+        let egress = json!([
             {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53}]},
             {"to": [{"namespaceSelector": {"matchLabels": {"env": "production"}}}]}]);
+        spec.insert("egress".into(), egress);
     }
     json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": spec,
         "metadata": {"name": format!("k8s-{n}"), "namespace": format!("space-{}", n % namespaces)}})
@@ -100,7 +101,7 @@ fn namespaced_policy(n: usize, namespaces: usize) -> Value {
         {"action": "Allow", "protocol": "UDP", "destination": {"ports": [53]}},
         {"action": "Allow", "destination": {"selector": "layer == 'compute'"}},
         {"action": "Pass", "destination": {"selector": "role == 'partner'", "namespaceSelector": "global()"}}]);
-    let types = if n % 2 == 0 { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+    let types = if n.is_multiple_of(2) { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
     json!({"apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy",
         "metadata": {"name": format!("p-{n}"), "namespace": format!("space-{}", n % namespaces)},
         "spec": {"selector": format!("app == '{app}' && version != 'v9'"), "order": n % 5,
