@@ -100,6 +100,8 @@ pub struct HostSettings {
     pub vxlan_port: u16,
     /// Tunnels the host is known to use to others.
     pub tunnels: Vec<Tunnel>,
+    /// Below which directory sidecars get their policy; none is served if absent.
+    pub policy_sync_prefix: Option<SmolStr>,
 }
 
 /// What becomes of traffic from a pod to its own host.
@@ -149,6 +151,7 @@ impl Default for HostSettings {
             ip_in_ip_from_workloads: false,
             vxlan_port: 4789,
             tunnels: Vec::new(),
+            policy_sync_prefix: None,
         }
     }
 }

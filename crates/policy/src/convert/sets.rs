@@ -321,6 +321,9 @@ pub(crate) fn felix(
         settings.failsafe_outbound =
             failsafes("spec.failsafeOutboundHostPorts", ports, &mut report);
     }
+    if let Some(prefix) = &spec.policy_sync_path_prefix {
+        settings.policy_sync_prefix = Some(prefix.into()).filter(|p: &SmolStr| !p.is_empty());
+    }
     report.finish(settings)
 }
 
