@@ -59,11 +59,10 @@ impl BeforePolicy {
         !matches!(self, BeforePolicy::Vxlan(_) | BeforePolicy::IpInIp)
     }
 
-    /// Whether it decides about a flow that passes where it holds: what allows must be sure, and
-    /// what drops need only be possible.
+    /// Whether it decides about a flow that passes where it holds. It must be sure: a question that
+    /// leaves the port open is not one about a tunnel.
     pub fn decides(self, direction: Direction, flow: &Flow<'_>) -> bool {
-        let fits = self.fits(direction, flow);
-        if self.allows() { fits == Tri::True } else { fits != Tri::False }
+        self.fits(direction, flow) == Tri::True
     }
 
     fn fits(self, direction: Direction, flow: &Flow<'_>) -> Tri {

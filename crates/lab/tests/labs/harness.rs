@@ -209,8 +209,16 @@ impl Traces {
     }
 }
 
+/// A process: another one that gets its pid later is not it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// When it started, in the kernel's ticks.
+    started: u64,
+}
+
 /// All processes below one, itself first.
-pub(crate) fn tree(root: u32) -> Vec<u32> {
+pub(crate) fn tree(root: u32) -> Vec<Process> {
     let mut found = vec![root];
     let all = all_processes();
     let mut next = 0;
@@ -218,7 +226,8 @@ pub(crate) fn tree(root: u32) -> Vec<u32> {
         found.extend(all.iter().filter(|p| p.1 == parent).map(|p| p.0));
         next += 1;
     }
-    found
+    let process = |pid| Some(Process { pid, started: field(pid, 19)?.parse().ok()? });
+    found.into_iter().filter_map(process).collect()
 }
 
 /// Every process with its parent.
@@ -229,15 +238,20 @@ fn all_processes() -> Vec<(u32, u32)> {
 }
 
 fn parent(pid: u32) -> Option<u32> {
+    field(pid, 1)?.parse().ok()
+}
+
+/// What the kernel says of a process, by position after its name: state, parent, …
+fn field(pid: u32, position: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(1)?.parse().ok()
+    rest.split_ascii_whitespace().nth(position).map(str::to_owned)
 }
 
 /// Whether a process is still there, zombies not counted.
-pub(crate) fn alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")))
+pub(crate) fn alive(process: Process) -> bool {
+    let same = field(process.pid, 19).is_some_and(|s| s == process.started.to_string());
+    same && field(process.pid, 0).is_some_and(|state| state != "Z")
 }
 
 /// Whether there is anything in a directory.

@@ -65,7 +65,7 @@ fn an_envoy_that_dies_comes_back_and_is_never_passed_by() {
     let Some(mut place) = Place::new() else { return };
     place.up("x", &bank(), &[]);
     let envoys = |place: &Place| -> Vec<u32> {
-        let all = tree(place.init("x")).into_iter();
+        let all = tree(place.init("x")).into_iter().map(|process| process.pid);
         let is_envoy = |pid: &u32| {
             std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "envoy\n")
         };
