@@ -111,5 +111,8 @@ async fn main() {
     for _ in 0..4 {
         bench.measure().await;
     }
-    println!("memory: {before} MiB without it, {with} MiB with it, {} MiB 800 changes later", memory());
+    println!(
+        "memory: {before} MiB without it, {with} MiB with it, {} MiB 800 changes later",
+        memory()
+    );
 }
