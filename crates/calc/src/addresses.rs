@@ -28,19 +28,18 @@ pub(crate) struct Addresses {
 
 impl Addresses {
     /// Somebody is not what it was, is new, or is gone.
-    pub(crate) fn change(&mut self, was: Option<&What>, is: Option<&What>, texts: &mut Interner) {
+    pub(crate) fn change(&mut self, was: Option<&What>, is: Option<&What>) {
         let (was, is) = (workload(was), workload(is));
         if let (Some(was), Some(is)) = (was, is)
-            && (&was.account, &was.id.namespace) == (&is.account, &is.id.namespace)
-            && was.addresses == is.addresses
+            && (was.user, &was.addresses) == (is.user, &is.addresses)
         {
             return;
         }
-        for (address, user) in uses(was, texts) {
+        for (address, user) in uses(was) {
             self.note(address);
             self.remove(address, user);
         }
-        for (address, user) in uses(is, texts) {
+        for (address, user) in uses(is) {
             self.note(address);
             self.add(address, user);
         }
@@ -144,8 +143,6 @@ fn workload(what: Option<&What>) -> Option<&Workload> {
     }
 }
 
-fn uses(workload: Option<&Workload>, texts: &mut Interner) -> Vec<(IpAddr, Pair)> {
-    let Some(workload) = workload else { return Vec::new() };
-    let user = (texts.intern(&workload.id.namespace), texts.intern(&workload.account));
-    workload.addresses.iter().map(|address| (*address, user)).collect()
+fn uses(workload: Option<&Workload>) -> impl Iterator<Item = (IpAddr, Pair)> + '_ {
+    workload.into_iter().flat_map(|w| w.addresses.iter().map(|address| (*address, w.user)))
 }

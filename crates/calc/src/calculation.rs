@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smol_str::{SmolStr, ToSmolStr};
 use tortie_model::{DecodeError, FieldError, Object, Resource};
 use tortie_policy::{
-    Cluster, Compat, EndpointId, HostEndpoint, Policy, ServiceRef, Single, SinglePod,
+    Cluster, Compat, CompatPoint, EndpointId, HostEndpoint, Policy, ServiceRef, Single, SinglePod,
     account_profile_name, allow_all_profile, assign_addresses, namespace_profile_name,
 };
 
@@ -105,6 +105,7 @@ impl Calculation {
     #[must_use]
     pub fn with_compat(mut self, compat: Compat) -> Calculation {
         self.compat = compat;
+        self.world.passes_missing_profiles = compat.has(CompatPoint::MissingProfile);
         self
     }
 
@@ -308,10 +309,11 @@ impl Calculation {
         }
     }
 
-    fn describe_pod(&self, pod: &SinglePod, claim: &Claim) -> Described {
+    fn describe_pod(&mut self, pod: &SinglePod, claim: &Claim) -> Described {
         let endpoint = &pod.endpoint;
         let local = self.is_local(endpoint.node.as_ref());
-        let mut workload = Workload::new(claim.clone(), endpoint, local);
+        let mut workload =
+            Workload::new(claim.clone(), endpoint, local, &mut self.world.store.texts);
         workload.sidecar = endpoint.application_enforced;
         workload.address = match pod.host_network {
             true => Address::Node(endpoint.node.clone()),
@@ -330,7 +332,8 @@ impl Calculation {
         let described = match single {
             Some(Single::Workload(endpoint)) => {
                 let local = self.is_local(endpoint.node.as_ref());
-                let mut workload = Workload::new(Claim::Workload, &endpoint, local);
+                let mut workload =
+                    Workload::new(Claim::Workload, &endpoint, local, &mut self.world.store.texts);
                 workload.enforced = endpoint.application_enforced;
                 let (labels, profiles) = (endpoint.labels, endpoint.profiles);
                 Some(Described { workload, labels, profiles })
@@ -406,16 +409,15 @@ impl Calculation {
             Change::Changed(id, was, _) | Change::Gone(id, was) => (*id, Some(was)),
             Change::Inherited(..) | Change::Family(..) => return,
         };
-        let store = &mut self.world.store;
         let is = match change {
             Change::Gone(..) => None,
-            _ => store.get(id).map(|holder| holder.what.clone()),
+            _ => self.world.store.get(id).map(|holder| &holder.what),
         };
-        self.addresses.change(was, is.as_ref(), &mut store.texts);
+        self.addresses.change(was, is);
         if !self.assigns {
             return;
         }
-        for (what, comes) in [(was, false), (is.as_ref(), true)] {
+        for (what, comes) in [(was, false), (is, true)] {
             let Some(What::Workload(workload)) = what else { continue };
             self.readdress = true;
             match comes && workload.address == Address::Awaited {

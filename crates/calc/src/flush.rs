@@ -10,7 +10,7 @@ use crate::definition;
 use crate::index::Pair;
 use crate::locals::Name;
 use crate::policies::{self, Body};
-use crate::world::FamilyName;
+use crate::world::{FamilyName, Origin};
 use crate::{ActivePolicy, ActiveProfile, Calculation, Update};
 
 impl Calculation {
@@ -59,7 +59,7 @@ impl Calculation {
             return;
         }
         let (sets, policies, addresses) = (&self.sets, &self.policies, &self.addresses);
-        self.world.store.sweep(|used| {
+        self.world.sweep(|used| {
             sets.for_each_atom(used);
             policies.subjects.for_each_atom(used);
             addresses.for_each_atom(used);
@@ -105,7 +105,7 @@ impl Calculation {
         for (name, had) in self.locals.take_profiles() {
             let profile = had.then(|| self.world.profile(&name)).flatten();
             match profile {
-                Some((profile, text)) => updates.extend(self.take_up(&name, profile, text)),
+                Some((profile, origin)) => updates.extend(self.take_up(&name, profile, origin)),
                 None => {
                     let old = self.told.profiles.remove(&name);
                     removed.profiles.extend(old.is_some().then_some(name));
@@ -116,18 +116,13 @@ impl Calculation {
         updates
     }
 
-    fn take_up(
-        &mut self,
-        name: &SmolStr,
-        profile: Arc<Profile>,
-        text: Option<Arc<[u8]>>,
-    ) -> Option<Update> {
-        if self.told.profiles.get(name).is_some_and(|(told, _)| *told == text) {
+    fn take_up(&mut self, name: &SmolStr, profile: Arc<Profile>, origin: Origin) -> Option<Update> {
+        if self.told.profiles.get(name).is_some_and(|(told, _)| *told == origin) {
             return None;
         }
         let sets = definition::of_rules(|direction| profile.rules(direction));
         let sets = sets.map(|set| self.sets.acquire(set, &mut self.world.store)).collect();
-        let old = self.told.profiles.insert(name.clone(), (text, sets));
+        let old = self.told.profiles.insert(name.clone(), (origin, sets));
         old.into_iter().for_each(|(_, sets)| self.release(&sets));
         Some(Update::Profile(Arc::new(ActiveProfile::new(profile))))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 use tortie_policy::{
-    Account, DefaultAction, Direction, EndpointId, HostEndpoint, Interface, Plane, PolicyId, Tier,
+    DefaultAction, Direction, EndpointId, HostEndpoint, Interface, Plane, PolicyId, Tier,
     namespace_profile_name,
 };
 
@@ -243,12 +243,9 @@ impl Locals {
             id: id.clone(),
             interface: crate::interface_name(id),
             addresses: workload.addresses.to_vec(),
-            account: Some(Account {
-                namespace: id.namespace.clone(),
-                name: workload.account.clone(),
-            }),
+            account: Some(workload.account(&world.store.texts)),
             tiers: tiers.unwrap_or_default(),
-            profiles: existing(&local.profiles, world),
+            profiles: world.counting_profiles(&local.profiles),
             ports: workload.ports.to_vec(),
             application_enforced: is_enforced(workload, world),
             spoofed_sources: Vec::new(),
@@ -266,14 +263,9 @@ impl Locals {
             interface: interface.clone(),
             addresses: addresses.clone(),
             planes: local.lists.planes.to_vec(),
-            profiles: existing(&local.profiles, world),
+            profiles: world.counting_profiles(&local.profiles),
         })
     }
-}
-
-/// The profiles that exist.
-fn existing(names: &[SmolStr], world: &World) -> Vec<SmolStr> {
-    names.iter().filter(|name| world.existing(name).is_some()).cloned().collect()
 }
 
 fn is_enforced(workload: &Workload, world: &World) -> bool {

@@ -80,7 +80,9 @@ impl Services {
 
     /// Something about a workload of a namespace has changed.
     pub(crate) fn workload_changed(&mut self, namespace: &SmolStr) {
-        for service in self.named.keys().filter(|service| service.namespace == *namespace) {
+        let first = ServiceRef { namespace: namespace.clone(), name: SmolStr::default() };
+        let named = self.named.range(first..).map(|(service, _)| service);
+        for service in named.take_while(|service| service.namespace == *namespace) {
             if !self.by_service.contains_key(service) && self.services.contains_key(service) {
                 self.touched.insert(service.clone());
             }

@@ -9,6 +9,7 @@ use tortie_policy::{EndpointId, PolicyId};
 
 use crate::index::Pair;
 use crate::policies::Body;
+use crate::world::Origin;
 use crate::{LocalEndpoint, LocalHost, Settings};
 
 /// What has been told.
@@ -16,8 +17,8 @@ use crate::{LocalEndpoint, LocalHost, Settings};
 pub(crate) struct Told {
     /// Active policies, with the sets their rules name.
     pub(crate) policies: HashMap<PolicyId, (Body, Box<[u32]>)>,
-    /// Active profiles, with their specifications and the sets their rules name.
-    pub(crate) profiles: BTreeMap<SmolStr, (Option<Arc<[u8]>>, Box<[u32]>)>,
+    /// Active profiles, with where they come from and the sets their rules name.
+    pub(crate) profiles: BTreeMap<SmolStr, (Origin, Box<[u32]>)>,
     pub(crate) endpoints: BTreeMap<EndpointId, Arc<LocalEndpoint>>,
     pub(crate) hosts: BTreeMap<SmolStr, Arc<LocalHost>>,
     /// Namespaces and service accounts that came, went or changed since, by the names of their

@@ -4,9 +4,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use smol_str::SmolStr;
-use tortie_policy::{Endpoint, EndpointId, HostEndpoint, NamedPort, NetworkSet};
+use tortie_policy::{Account, Endpoint, EndpointId, HostEndpoint, NamedPort, NetworkSet};
 
 use crate::Member;
+use crate::index::Pair;
+use crate::intern::Interner;
 
 /// Something that has labels, without them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +27,8 @@ pub(crate) struct Workload {
     pub(crate) id: EndpointId,
     /// Who says so, where several resources speak of a workload of that name.
     pub(crate) claim: Claim,
-    /// Name of its service account.
-    pub(crate) account: SmolStr,
+    /// Its service account: namespace and name.
+    pub(crate) user: Pair,
     pub(crate) addresses: Box<[IpAddr]>,
     pub(crate) ports: Box<[NamedPort]>,
     /// Whether it is of the node that the calculation is for.
@@ -72,11 +74,17 @@ pub(crate) struct Nets {
 }
 
 impl Workload {
-    pub(crate) fn new(claim: Claim, endpoint: &Endpoint, local: bool) -> Workload {
+    pub(crate) fn new(
+        claim: Claim,
+        endpoint: &Endpoint,
+        local: bool,
+        texts: &mut Interner,
+    ) -> Workload {
+        let Account { namespace, name } = &endpoint.account;
         Workload {
             id: endpoint.id.clone(),
             claim,
-            account: endpoint.account.name.clone(),
+            user: (texts.intern(namespace), texts.intern(name)),
             addresses: endpoint.addresses.iter().map(IpAddr::to_canonical).collect(),
             ports: endpoint.ports.iter().cloned().collect(),
             local,
@@ -84,6 +92,11 @@ impl Workload {
             enforced: false,
             address: Address::Own,
         }
+    }
+
+    pub(crate) fn account(&self, texts: &Interner) -> Account {
+        let text = |atom| texts.text(atom).clone();
+        Account { namespace: text(self.user.0), name: text(self.user.1) }
     }
 
     /// Whether it has a network of its own.

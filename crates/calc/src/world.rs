@@ -8,10 +8,11 @@ use hashbrown::HashMap;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use tortie_policy::{
     Account, Endpoint, EndpointId, Labels, Profile, account_profile, account_profile_name,
-    namespace_profile, namespace_profile_name, unseen_account, unseen_namespace,
+    missing_profile, namespace_profile, namespace_profile_name, unseen_account, unseen_namespace,
 };
 
 use crate::index::{ALL_LABELS, Holder, Pair, Store};
+use crate::intern::{Atom, Interner};
 use crate::what::{Claim, Nets, What, Workload};
 
 /// Everything with labels.
@@ -26,6 +27,19 @@ pub(crate) struct World {
     contested: HashMap<EndpointId, BTreeMap<Claim, Described>>,
     /// What has happened and is not yet known elsewhere.
     pub(crate) changes: Vec<Change>,
+    /// Whether profiles that do not exist are passed over.
+    pub(crate) passes_missing_profiles: bool,
+}
+
+/// Where the rules of a profile come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// They are those of every namespace, or of every service account.
+    Generated,
+    /// A Profile, with this specification.
+    Written(Arc<[u8]>),
+    /// There is no such profile.
+    Missing,
 }
 
 /// Who inherits from a profile, by its name.
@@ -47,7 +61,7 @@ pub(crate) struct Family {
 pub(crate) struct Written {
     profile: Arc<Profile>,
     /// Its specification as text, to tell whether it has changed.
-    pub(crate) text: Arc<[u8]>,
+    text: Arc<[u8]>,
 }
 
 impl Family {
@@ -139,21 +153,23 @@ impl World {
             self.workloads.remove(id);
             return self.remove(old);
         };
-        let used = [
-            Some(namespace_profile_name(&id.namespace)),
-            account_of(&workload).map(|account| account_profile_name(&account)),
-        ];
-        used.iter().flatten().for_each(|name| self.employ(name));
-        let before = old.and_then(|id| self.users_of(id));
-        if let Some(id) = self.put(old, What::Workload(workload), &labels, &profiles) {
+        let what = What::Workload(workload);
+        let used = used_by(&what, &self.store.texts);
+        let before = old.and_then(|id| self.users_of(id)).unwrap_or_default();
+        if used == before {
+            self.put(old, what, &labels, &profiles);
+            return;
+        }
+        used.iter().for_each(|name| self.employ(name));
+        if let Some(id) = self.put(old, what, &labels, &profiles) {
             self.workloads.insert(self.id_of(id), id);
         }
-        before.into_iter().flatten().for_each(|name| self.dismiss(&name));
+        before.iter().for_each(|name| self.dismiss(name));
     }
 
     /// The namespace and service account that somebody uses.
     fn users_of(&self, id: u32) -> Option<Vec<SmolStr>> {
-        Some(used_by(&self.store.get(id)?.what))
+        Some(used_by(&self.store.get(id)?.what, &self.store.texts))
     }
 
     fn id_of(&self, id: u32) -> EndpointId {
@@ -226,7 +242,7 @@ impl World {
         let Some((id, holder)) = id.and_then(|id| Some((id, self.store.remove(id)?))) else {
             return;
         };
-        let used = used_by(&holder.what);
+        let used = used_by(&holder.what, &self.store.texts);
         let parents: Box<[u32]> = holder.parents().into();
         self.changes.push(Change::Gone(id, holder.what));
         self.abandon(&parents);
@@ -290,7 +306,7 @@ impl World {
     }
 
     fn endpoint(&self, holder: &Holder<What>, workload: &Workload) -> Endpoint {
-        let account = workload.account.clone();
+        let account = self.store.texts.text(workload.user.1).clone();
         Endpoint {
             id: workload.id.clone(),
             node: None,
@@ -425,11 +441,15 @@ impl World {
         families.map(|family| &family.what).filter(|family| family.exists())
     }
 
-    /// The rules of a profile that exists, and the specification it is written as, if it is.
-    pub(crate) fn profile(&self, name: &SmolStr) -> Option<(Arc<Profile>, Option<Arc<[u8]>>)> {
-        let (family, _) = self.existing(name)?;
+    /// The rules of a profile, and where they come from. One that does not exist denies, or is
+    /// passed over where that is chosen.
+    pub(crate) fn profile(&self, name: &SmolStr) -> Option<(Arc<Profile>, Origin)> {
+        let Some((family, _)) = self.existing(name) else {
+            let missing = || (Arc::new(missing_profile(name)), Origin::Missing);
+            return (!self.passes_missing_profiles).then(missing);
+        };
         if let Some(Written { profile, text }) = &family.profile {
-            return Some((Arc::clone(profile), Some(Arc::clone(text))));
+            return Some((Arc::clone(profile), Origin::Written(Arc::clone(text))));
         }
         let none = Labels::new();
         let generated = match FamilyName::of(name) {
@@ -437,10 +457,30 @@ impl World {
             FamilyName::Account(account) => account_profile(&account, &none),
             FamilyName::Profile => return None,
         };
-        Some((Arc::new(generated), None))
+        Some((Arc::new(generated), Origin::Generated))
+    }
+
+    /// The profiles that somebody has, as far as they count.
+    pub(crate) fn counting_profiles(&self, names: &[SmolStr]) -> Vec<SmolStr> {
+        let counts =
+            |name: &&SmolStr| !self.passes_missing_profiles || self.existing(name).is_some();
+        names.iter().filter(counts).cloned().collect()
     }
 
     // === labels ===
+
+    /// Forgets texts that are in use neither here nor, as `mark` says, elsewhere.
+    pub(crate) fn sweep(&mut self, mark: impl FnOnce(&mut dyn FnMut(Atom))) {
+        self.store.sweep(
+            |what, used| {
+                if let What::Workload(Workload { user: (namespace, name), .. }) = what {
+                    used(*namespace);
+                    used(*name);
+                }
+            },
+            mark,
+        );
+    }
 
     /// Labels as numbers, by key.
     fn pairs(&mut self, labels: &Labels) -> Box<[Pair]> {
@@ -478,17 +518,13 @@ pub(crate) fn bits(change: &Change) -> u64 {
     }
 }
 
-fn account_of(workload: &Workload) -> Option<Account> {
-    let account =
-        Account { namespace: workload.id.namespace.clone(), name: workload.account.clone() };
-    (!account.name.is_empty()).then_some(account)
-}
-
 /// The namespace and service account something uses, by the names of their profiles.
-fn used_by(what: &What) -> Vec<SmolStr> {
+fn used_by(what: &What, texts: &Interner) -> Vec<SmolStr> {
     match what {
         What::Workload(workload) => {
-            let account = account_of(workload).map(|account| account_profile_name(&account));
+            let account = workload.account(texts);
+            let account = Some(account).filter(|account| !account.name.is_empty());
+            let account = account.map(|account| account_profile_name(&account));
             let namespace = namespace_profile_name(&workload.id.namespace);
             [Some(namespace), account].into_iter().flatten().collect()
         }

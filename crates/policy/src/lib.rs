@@ -67,8 +67,8 @@ pub use rule::{
 };
 pub use single::{
     Read, Single, SinglePod, account_profile, account_profile_name, allow_all_profile,
-    assign_addresses, namespace_profile, namespace_profile_name, selected_by, unseen_account,
-    unseen_namespace,
+    assign_addresses, missing_profile, namespace_profile, namespace_profile_name, selected_by,
+    unseen_account, unseen_namespace,
 };
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
 pub use tri::Tri;

@@ -279,6 +279,11 @@ pub fn allow_all_profile() -> Profile {
     kubernetes::allow_all_profile()
 }
 
+/// What stands for a profile that somebody names and that is not there: it denies.
+pub fn missing_profile(name: &SmolStr) -> Profile {
+    kubernetes::missing_profile(name)
+}
+
 /// Who is behind a service without slices, as a cluster would find it: the endpoints it selects.
 /// They are asked for their own labels, before any is inherited.
 pub fn selected_by(name: &ServiceRef, service: &Service, endpoints: &[Endpoint]) -> Vec<Backend> {

@@ -243,8 +243,13 @@ impl<T, P> Store<T, P> {
         much
     }
 
-    /// Forgets texts that are in use neither here nor, as `mark` says, elsewhere.
-    pub(crate) fn sweep(&mut self, mark: impl FnOnce(&mut dyn FnMut(Atom))) {
+    /// Forgets texts that are in use neither in labels nor, as `of` says, in what has them, nor, as
+    /// `mark` says, elsewhere.
+    pub(crate) fn sweep(
+        &mut self,
+        of: impl Fn(&T, &mut dyn FnMut(Atom)),
+        mark: impl FnOnce(&mut dyn FnMut(Atom)),
+    ) {
         let (holders, parents) = (&self.holders, &self.parents);
         self.texts.sweep(|used| {
             let own = holders.iter().flat_map(|(_, holder)| holder.own.iter());
@@ -253,6 +258,7 @@ impl<T, P> Store<T, P> {
                 used(*key);
                 used(*value);
             }
+            holders.iter().for_each(|(_, holder)| of(&holder.what, used));
             mark(used);
         });
     }
