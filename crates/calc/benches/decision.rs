@@ -58,6 +58,7 @@ fn production(criterion: &mut Criterion) {
         ("connection, no match", connection()),
     ] {
         group.bench_function(name, |b| b.iter(|| decide(&snapshot, black_box(&traffic))));
+        println!("best of {name}: {:.0} ns", best(|| decide(&snapshot, black_box(&traffic))));
     }
     group.finish();
     recompile(criterion, state, &snapshot);
@@ -94,18 +95,18 @@ fn recompile(criterion: &mut Criterion, mut state: State, snapshot: &Snapshot) {
 fn growth(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("growth");
     let mut times = Vec::new();
-    for rules in [10, 100, 1_000, 10_000, 100_000] {
+    for number in [10_u32, 100, 1_000, 10_000, 100_000] {
+        let rules = number as usize;
         let shape = Shape { policies: (rules / 100).max(1), rules: rules.min(100), sets: 400 };
         let snapshot = Snapshot::new(&shape.state());
         let traffic = request("/none");
         group.bench_function(format!("{rules} rules"), |b| {
             b.iter(|| decide(&snapshot, black_box(&traffic)));
         });
-        times.push((rules, best(|| decide(&snapshot, black_box(&traffic)))));
+        times.push((number, best(|| decide(&snapshot, black_box(&traffic)))));
     }
     group.finish();
-    let logs: Vec<(f64, f64)> =
-        times.iter().map(|(n, t)| (f64::from(*n as u32).ln(), t.ln())).collect();
+    let logs: Vec<(f64, f64)> = times.iter().map(|(n, t)| (f64::from(*n).ln(), t.ln())).collect();
     println!("nanoseconds by rules: {times:?}");
     println!("slope of log cost over log rules: {:.3}", slope(&logs));
 }

@@ -1,7 +1,8 @@
 //! The compiled engine of `tortie-calc`, on the state of a whole cluster.
 
-use anyhow::anyhow;
 use std::sync::Arc;
+
+use anyhow::anyhow;
 use tortie_calc::compiled::{Place, Snapshot, Traffic};
 use tortie_calc::{State, batch};
 use tortie_model::Resource;
@@ -10,7 +11,7 @@ use tortie_policy::{
     TraceEntry, Trust, Verdict, explain_by,
 };
 
-use crate::{Answer, Engine, Session};
+use crate::{Answer, Engine, Reading, Session};
 
 /// The compiled engine. Each verdict is found by the index and by asking all rules in turn; where
 /// these differ, the verdict says so and denies.
@@ -29,17 +30,24 @@ impl Engine for Compiled {
     }
 
     fn open(&self, resources: &[Resource], trust: &Trust) -> anyhow::Result<Box<dyn Session>> {
-        let enforced = Cluster::build(resources).map_err(|invalid| anyhow!("{invalid:#?}"))?;
+        let session = self.open_as(resources, trust, Reading::default())?;
+        session.ok_or_else(|| anyhow!("the compiled engine can read in every way"))
+    }
+
+    fn open_as(
+        &self,
+        resources: &[Resource],
+        trust: &Trust,
+        reading: Reading,
+    ) -> anyhow::Result<Option<Box<dyn Session>>> {
+        let enforced = reading.cluster(resources)?;
         let pending = enforced.pending();
         let compile = |cluster: Cluster| {
             let snapshot = Snapshot::new(&state(&cluster, trust));
             (cluster, snapshot)
         };
-        Ok(Box::new(CompiledSession {
-            enforced: compile(enforced),
-            pending: compile(pending),
-            trust: trust.clone(),
-        }))
+        let (enforced, pending) = (compile(enforced), compile(pending));
+        Ok(Some(Box::new(CompiledSession { enforced, pending, trust: trust.clone() })))
     }
 }
 

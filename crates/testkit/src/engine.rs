@@ -42,6 +42,17 @@ pub struct Reading {
     pub mended: bool,
 }
 
+impl Reading {
+    /// The cluster of resources read in this way.
+    pub(crate) fn cluster(self, resources: &[Resource]) -> anyhow::Result<Cluster> {
+        match self.mended {
+            true => Ok(Cluster::build_mended(resources, self.compat)),
+            false => Cluster::build_with(resources, self.compat)
+                .map_err(|invalid| anyhow!("{invalid:#?}")),
+        }
+    }
+}
+
 /// An engine that has taken in resources.
 pub trait Session {
     /// Answers a question about one flow, as policy is enforced or, with `staged`, as it would be
@@ -89,11 +100,7 @@ impl Engine for Reference {
         trust: &Trust,
         reading: Reading,
     ) -> anyhow::Result<Option<Box<dyn Session>>> {
-        let enforced = match reading.mended {
-            true => Cluster::build_mended(resources, reading.compat),
-            false => Cluster::build_with(resources, reading.compat)
-                .map_err(|invalid| anyhow!("{invalid:#?}"))?,
-        };
+        let enforced = reading.cluster(resources)?;
         let pending = enforced.pending();
         Ok(Some(Box::new(ReferenceSession { enforced, pending, trust: trust.clone() })))
     }

@@ -127,7 +127,7 @@ fn set(n: usize, numbers: &mut Numbers) -> Update {
         Member::Net(IpNet::V4(net.unwrap_or_default()))
     };
     let mut members: Vec<Member> = (0..size).map(|number| member(number, numbers)).collect();
-    if n % 400 == 0 {
+    if n.is_multiple_of(400) {
         members.push(Member::address(sender()));
     }
     Update::IpSet { id: set_id(n), kind: SetKind::Net, members }

@@ -10,12 +10,12 @@
 //! match, so there the other rules are found, from lists of their own.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 
 use ipnet::IpNet;
-use tortie_policy::{Action, Direction, PathMatch, PortMatch, Side, Tri};
+use tortie_policy::{Action, Direction, Side, Tri};
 
-use super::nested::{Nested, blocks};
+use super::keys::{Chooser, Key, choices};
+use super::nested::Nested;
 use super::rule::CompiledRule;
 use super::seen::Seen;
 use super::sets::{Sets, Slot};
@@ -120,14 +120,11 @@ impl Index {
     ) -> Index {
         let rules: Vec<_> =
             rules.map(|(at, rule)| (at, rule.rule.action, choices(&rule))).collect();
-        let mut chooser = Chooser { counts: HashMap::new(), direction, sets };
-        for key in rules.iter().flat_map(|(_, _, choices)| choices.iter().flatten()) {
-            *chooser.counts.entry(key).or_default() += 1;
-        }
+        let keys = rules.iter().flat_map(|(_, _, choices)| choices.iter().flatten());
+        let chooser = Chooser::new(keys, direction, sets);
         let mut builder = Builder { always, ..Builder::default() };
         for (position, action, choices) in &rules {
-            let keys = choices.iter().min_by_key(|keys| chooser.cost(keys));
-            builder.add(*position, *action, keys.map(Vec::as_slice).unwrap_or_default());
+            builder.add(*position, *action, chooser.choose(choices));
         }
         builder.finish()
     }
@@ -151,9 +148,10 @@ impl Index {
     fn visit(&self, seen: &Seen<'_>, visit: &mut impl FnMut(&[u32])) {
         visit(&self.always);
         visit(self.protocols.get(seen.traffic.protocol.number()));
+        // Few rules ask for a path and are not meant: what is found by it ends the others' search.
+        self.paths.visit(seen, visit);
         self.source.visit(Side::Source, seen, visit);
         self.destination.visit(Side::Destination, seen, visit);
-        self.paths.visit(seen, visit);
     }
 }
 
@@ -166,10 +164,8 @@ impl SideIndex {
         for slots in end.found.lists() {
             self.sets.lists(slots, visit);
         }
-        for slot in seen.world.sets.open() {
-            visit(self.sets.get(*slot));
-            visit(self.port_sets.get(*slot));
-        }
+        self.sets.lists(seen.world.sets.open(), visit);
+        self.port_sets.lists(seen.world.sets.open(), visit);
         match end.ip {
             Some(std::net::IpAddr::V4(ip)) => self.v4.lists(ip.to_bits()).for_each(&mut *visit),
             Some(std::net::IpAddr::V6(ip)) => self.v6.lists(ip.to_bits()).for_each(&mut *visit),
@@ -208,102 +204,6 @@ impl Paths {
             at(b"/", false);
         }
         at(path, true);
-    }
-}
-
-/// One thing that may be looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Key<'r> {
-    Set(Side, Slot),
-    PortSet(Side, Slot),
-    Net(Side, IpNet),
-    Ports(Side, u16, u16),
-    /// A path, and whether it is the whole.
-    Path(bool, &'r [u8]),
-    Protocol(u8),
-}
-
-/// The criteria a rule could stand under: of the keys of each, one must be found if it matches.
-fn choices<'r>(rule: &CompiledRule<'r>) -> Vec<Vec<Key<'r>>> {
-    let mut choices = Vec::new();
-    for side in Side::BOTH {
-        let (entity, slots) = (rule.rule.side(side), rule.slots.side(side));
-        let sets = slots.included.iter().chain(&slots.service_addresses);
-        choices.extend(sets.map(|slot| vec![Key::Set(side, *slot)]));
-        choices.extend(slots.services.iter().map(|slot| vec![Key::PortSet(side, *slot)]));
-        choices.push(entity.nets.iter().map(|net| Key::Net(side, net.trunc())).collect());
-        let ranges = entity.ports.iter().filter_map(|port| match port {
-            PortMatch::Range(first, last) => Some(blocks(*first, *last)),
-            PortMatch::Named(_) => None,
-        });
-        let ports = ranges.flatten().map(|(first, last)| Key::Ports(side, first, last));
-        let named = slots.named_ports.iter().map(|slot| Key::PortSet(side, *slot));
-        choices.push(ports.chain(named).collect());
-    }
-    let paths = rule.rule.http.iter().flat_map(|http| &http.paths);
-    choices.push(paths.map(|path| Key::of_path(path)).collect());
-    choices.push(rule.rule.protocol.iter().map(|p| Key::Protocol(p.number())).collect());
-    choices.retain(|keys| !keys.is_empty());
-    choices
-}
-
-impl<'r> Key<'r> {
-    fn of_path(path: &'r PathMatch) -> Key<'r> {
-        match path {
-            PathMatch::Exact(path) => Key::Path(true, path.as_bytes()),
-            PathMatch::Prefix(path) => Key::Path(false, path.as_bytes()),
-        }
-    }
-}
-
-/// Chooses the criterion a rule stands under.
-struct Chooser<'k> {
-    /// How many rules have a key.
-    counts: HashMap<&'k Key<'k>, u64>,
-    direction: Direction,
-    sets: &'k Sets,
-}
-
-impl Chooser<'_> {
-    /// How many rules are looked at because of a criterion, weighted by how often it is met.
-    fn cost(&self, keys: &[Key<'_>]) -> u64 {
-        keys.iter().map(|key| self.counts.get(key).unwrap_or(&1) * self.frequency(key)).sum()
-    }
-
-    /// How often traffic meets a key, as a guess.
-    fn frequency(&self, key: &Key<'_>) -> u64 {
-        let guess = match key {
-            Key::Set(_, slot) | Key::PortSet(_, slot) => {
-                let members = self.sets.get(*slot).map_or(0, |set| set.members.len());
-                1 + members.min(65_536) as u64 / 64
-            }
-            Key::Net(_, net) => {
-                let free = u32::from(net.max_prefix_len() - net.prefix_len());
-                1 + (u64::from(free.min(32)).pow(2)) / 4
-            }
-            Key::Ports(_, first, last) => 1 + u64::from(last - first) / 4,
-            Key::Path(_, path) => {
-                if *path == b"/" {
-                    256
-                } else {
-                    1
-                }
-            }
-            Key::Protocol(_) => 1024,
-        };
-        guess * if self.is_local(key) { 16 } else { 1 }
-    }
-
-    /// Whether a key is about the address of the endpoint itself, which is the same in all traffic.
-    fn is_local(&self, key: &Key<'_>) -> bool {
-        let own = match self.direction {
-            Direction::Ingress => Side::Destination,
-            Direction::Egress => Side::Source,
-        };
-        match key {
-            Key::Set(side, _) | Key::PortSet(side, _) | Key::Net(side, _) => *side == own,
-            Key::Ports(..) | Key::Path(..) | Key::Protocol(_) => false,
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Policy compiled for fast decisions.
 //!
-//! A [`Snapshot`] is everything of a [`State`] that decisions need, indexed and immutable, for all
+//! A [`Snapshot`] is everything of a [`State`](crate::State) that decisions need, indexed and immutable, for all
 //! endpoints of a node together. Asking it takes no lock and no memory, but for paths that are not
 //! in normal form, which are copied. A snapshot of a later state shares with the one before whatever
 //! did not change.
@@ -10,8 +10,10 @@
 
 mod decision;
 mod engine;
+mod group;
 mod identities;
 mod index;
+mod keys;
 mod nested;
 mod place;
 mod program;
@@ -26,6 +28,3 @@ pub use decision::{Code, Decision};
 pub use place::{Explained, Place};
 pub use snapshot::{Size, Snapshot};
 pub use traffic::Traffic;
-
-#[cfg(doc)]
-use crate::State;

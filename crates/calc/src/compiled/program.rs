@@ -1,17 +1,17 @@
 //! What is asked of traffic at one place in one direction: tiers and profiles, each with an index
 //! over all rules of its policies.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 use tortie_policy::{
-    Action, CompatPoint, Criterion, DefaultAction, Direction, Order, Policy, PolicyId, Profile,
-    Rule, Step, Tier, Tri, Verdict, effect,
+    Action, Criterion, Direction, Order, Policy, PolicyId, Step, Tier, Tri, Verdict,
 };
 
-use super::decision::{Code, Decision, NOT_THERE};
-use super::index::Index;
-use super::rule::{Compiled, CompiledRule, Origin};
+use super::decision::{Code, Decision};
+use super::group::{Group, Source};
+use super::rule::Compiled;
 use super::seen::Seen;
 use super::sets::Sets;
 use crate::EndpointTier;
@@ -26,37 +26,21 @@ pub(super) struct Plan {
     pub(super) goes_on: bool,
 }
 
+/// By names alone, which tell nearly all plans apart.
+impl Hash for Plan {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for tier in self.tiers.iter() {
+            (&tier.name, tier.policies(self.direction)).hash(state);
+        }
+        (&self.profiles, self.direction, self.goes_on).hash(state);
+    }
+}
+
 /// The rules of tiers and profiles, in the order in which they are asked.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) plan: Plan,
     groups: Box<[Group]>,
-}
-
-/// Rules of which the first that matches decides.
-#[derive(Debug)]
-struct Group {
-    /// The tier; absent for a profile.
-    tier: Option<Tier>,
-    sources: Box<[Source]>,
-    /// Position of each source's first rule.
-    starts: Box<[u32]>,
-    len: u32,
-    index: Index,
-}
-
-/// Where rules of a group come from.
-#[derive(Debug)]
-enum Source {
-    Rules(Arc<Compiled>),
-    /// A policy that an endpoint names, but that is not there.
-    Missing(PolicyId),
-}
-
-/// What the first rule of a group that matches does.
-enum Hit<'p> {
-    Rule { source: &'p Compiled, rule: &'p Rule, index: usize, action: Action, certainty: Tri },
-    Missing(&'p PolicyId),
 }
 
 impl Program {
@@ -208,189 +192,6 @@ impl Program {
         let mut own = compiled.filter(|c| c.policy().is_some_and(|p| p.id == policy.id));
         let rule = own.next().and_then(|c| c.rule(self.plan.direction, index));
         rule.map_or(Tri::Unknown, |rule| rule.holds(criterion, seen))
-    }
-}
-
-impl Group {
-    fn new(tier: Option<Tier>, sources: Vec<Source>, direction: Direction, sets: &Sets) -> Group {
-        let (mut starts, mut missing, mut len) = (Vec::new(), Vec::new(), 0u32);
-        for source in &sources {
-            starts.push(len);
-            len += match source {
-                Source::Rules(compiled) => compiled.len(direction),
-                Source::Missing(_) => {
-                    missing.push(len);
-                    1
-                }
-            };
-        }
-        let rules = sources.iter().zip(&starts).flat_map(|(source, start)| {
-            let compiled = match source {
-                Source::Rules(compiled) => Some(compiled.rules(direction)),
-                Source::Missing(_) => None,
-            };
-            (*start..).zip(compiled.into_iter().flatten())
-        });
-        let effective = rules.filter(|(_, rule)| rule.rule.action != Action::Log);
-        let index = Index::new(effective, missing, direction, sets);
-        Group { tier, starts: starts.into(), len, index, sources: sources.into() }
-    }
-
-    /// The source of a position, and the position in it.
-    fn source(&self, at: u32) -> Option<(&Source, usize)> {
-        let index = self.starts.partition_point(|start| *start <= at).checked_sub(1)?;
-        Some((self.sources.get(index)?, (at - self.starts.get(index)?) as usize))
-    }
-
-    fn start_of_source(&self, at: u32) -> u32 {
-        let index = self.starts.partition_point(|start| *start <= at);
-        index.checked_sub(1).and_then(|i| self.starts.get(i)).copied().unwrap_or(0)
-    }
-
-    fn rule(&self, direction: Direction, at: u32) -> Option<(&Compiled, usize, CompiledRule<'_>)> {
-        match self.source(at)? {
-            (Source::Rules(compiled), index) => {
-                Some((compiled, index, compiled.rule(direction, index)?))
-            }
-            (Source::Missing(_), _) => None,
-        }
-    }
-
-    /// What the rule at a position does to traffic, if anything.
-    fn judge(&self, direction: Direction, at: u32, seen: &Seen<'_>) -> Option<Hit<'_>> {
-        match self.source(at)? {
-            (Source::Missing(id), _) => Some(Hit::Missing(id)),
-            (Source::Rules(source), index) => {
-                let rule = source.rule(direction, index)?;
-                let certainty = rule.matches(seen);
-                let action = effect(rule.rule.action, certainty)?;
-                Some(Hit::Rule { source, rule: rule.rule, index, action, certainty })
-            }
-        }
-    }
-
-    fn hit_position(&self, direction: Direction, seen: &Seen<'_>) -> Option<u32> {
-        self.index.first(seen, self.len, |at| self.judge(direction, at, seen).is_some())
-    }
-
-    fn hit(&self, direction: Direction, seen: &Seen<'_>) -> Option<Hit<'_>> {
-        self.judge(direction, self.hit_position(direction, seen)?, seen)
-    }
-
-    /// The decision a hit means; none if the next group is asked.
-    fn effect_of<'p>(&'p self, hit: &Hit<'p>, seen: &Seen<'_>) -> Option<Decision<'p>> {
-        match hit {
-            Hit::Missing(id) => Some(Decision::undecidable(id)),
-            Hit::Rule { source, rule, index, action, certainty } => {
-                let action = pass(*action, self.tier.is_none(), seen)?;
-                let step = match &source.origin {
-                    Origin::Policy(policy) => Step::Rule {
-                        policy: &policy.policy,
-                        rule,
-                        index: *index,
-                        action,
-                        certainty: *certainty,
-                    },
-                    Origin::Profile(profile) => {
-                        Step::Profile { profile: &profile.profile, index: *index, action }
-                    }
-                };
-                Some(Decision::new(action == Action::Allow, step))
-            }
-        }
-    }
-
-    fn tier_default(&self) -> Option<Step<'_>> {
-        self.tier.as_ref().map(|tier| Step::TierDefault { tier, action: tier.default_action })
-    }
-
-    /// The tier's default, if it decides.
-    fn default_step(&self) -> Option<Step<'_>> {
-        let denies = |tier: &Tier| tier.default_action == DefaultAction::Deny;
-        self.tier_default().filter(|_| self.tier.as_ref().is_some_and(denies))
-    }
-
-    /// What the group's rules do, and the way to it: nothing, if none decides.
-    fn walk<'p>(
-        &'p self,
-        direction: Direction,
-        seen: &Seen<'_>,
-        trace: &mut Vec<Step<'p>>,
-    ) -> Option<Action> {
-        for source in &self.sources {
-            let compiled = match source {
-                Source::Rules(compiled) => compiled,
-                Source::Missing(_) => {
-                    trace.push(Step::Fixed { name: NOT_THERE, allowed: false });
-                    return Some(Action::Deny);
-                }
-            };
-            let decided = match &compiled.origin {
-                Origin::Policy(policy) => {
-                    walk_policy(compiled, &policy.policy, direction, seen, trace)
-                }
-                Origin::Profile(profile) => {
-                    walk_profile(compiled, &profile.profile, direction, seen, trace)
-                }
-            };
-            if decided.is_some() {
-                return decided;
-            }
-        }
-        None
-    }
-}
-
-fn walk_policy<'p>(
-    compiled: &'p Compiled,
-    policy: &'p Policy,
-    direction: Direction,
-    seen: &Seen<'_>,
-    trace: &mut Vec<Step<'p>>,
-) -> Option<Action> {
-    for (index, rule) in compiled.rules(direction).enumerate() {
-        let certainty = rule.matches(seen);
-        if let Some(action) = effect(rule.rule.action, certainty) {
-            trace.push(Step::Rule { policy, rule: rule.rule, index, action, certainty });
-            if action != Action::Log {
-                return Some(action);
-            }
-        }
-    }
-    trace.push(Step::NoMatch { policy });
-    None
-}
-
-fn walk_profile<'p>(
-    compiled: &'p Compiled,
-    profile: &'p Profile,
-    direction: Direction,
-    seen: &Seen<'_>,
-    trace: &mut Vec<Step<'p>>,
-) -> Option<Action> {
-    for (index, rule) in compiled.rules(direction).enumerate() {
-        let action = effect(rule.rule.action, rule.matches(seen));
-        match action.filter(|action| *action != Action::Log) {
-            None => {}
-            Some(action) => {
-                let Some(action) = pass(action, true, seen) else { return Some(Action::Pass) };
-                trace.push(Step::Profile { profile, index, action });
-                return Some(action);
-            }
-        }
-    }
-    None
-}
-
-/// What an action comes to: nothing, if it is to leave the group. Where that is chosen, a Pass in a
-/// profile denies.
-fn pass(action: Action, in_profile: bool, seen: &Seen<'_>) -> Option<Action> {
-    match action {
-        Action::Pass if in_profile && seen.world.compat().has(CompatPoint::ProfilePass) => {
-            Some(Action::Deny)
-        }
-        Action::Pass => None,
-        action => Some(action),
     }
 }
 

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
-use tortie_policy::{Direction, EndpointId, Plane, PolicyId};
+use tortie_policy::{
+    Action, CompatPoint, Direction, EndpointId, Labels, Plane, PolicyId, Profile, Rule,
+};
 
 use super::decision::Decision;
 use super::place::Place;
@@ -22,7 +24,7 @@ pub struct Snapshot {
     world: World,
     policies: BTreeMap<PolicyId, Arc<Compiled>>,
     profiles: BTreeMap<SmolStr, Arc<Compiled>>,
-    programs: Vec<Arc<Program>>,
+    programs: HashMap<Plan, Arc<Program>>,
     endpoints: HashMap<EndpointId, Workload>,
     by_address: HashMap<IpAddr, EndpointId>,
     hosts: HashMap<SmolStr, Vec<(Plane, Both)>>,
@@ -152,7 +154,7 @@ impl Snapshot {
             endpoints: self.endpoints.len(),
             policies: self.policies.len(),
             programs: self.programs.len(),
-            rules: self.programs.iter().map(|program| program.len()).sum(),
+            rules: self.programs.values().map(|program| program.len()).sum(),
         }
     }
 
@@ -190,14 +192,13 @@ impl Snapshot {
     fn program(&mut self, old: &Snapshot, plan: Plan) -> Arc<Program> {
         let policy = |id: &PolicyId| self.policies.get(id).cloned();
         let profile = |name: &SmolStr| self.profiles.get(name).cloned();
-        let made = |programs: &[Arc<Program>]| programs.iter().find(|p| p.plan == plan).cloned();
-        if let Some(program) = made(&self.programs) {
-            return program;
+        if let Some(program) = self.programs.get(&plan) {
+            return Arc::clone(program);
         }
-        let kept = made(&old.programs).filter(|program| program.is_current(policy, profile));
-        let program =
-            kept.unwrap_or_else(|| Arc::new(Program::new(plan, policy, profile, &self.world.sets)));
-        self.programs.push(Arc::clone(&program));
+        let kept = old.programs.get(&plan).filter(|program| program.is_current(policy, profile));
+        let new = || Arc::new(Program::new(plan.clone(), policy, profile, &self.world.sets));
+        let program = kept.cloned().unwrap_or_else(new);
+        self.programs.insert(plan, Arc::clone(&program));
         program
     }
 }
@@ -231,7 +232,30 @@ fn compile_profiles(
         let kept = old.profiles.get(name).filter(same).cloned();
         kept.unwrap_or_else(|| Arc::new(Compiled::new(Origin::Profile(Arc::clone(profile)), sets)))
     };
-    state.profiles.iter().map(|(name, profile)| (name.clone(), compile(name, profile))).collect()
+    let known = state.profiles.iter();
+    let mut profiles: BTreeMap<_, _> =
+        known.map(|(name, profile)| (name.clone(), compile(name, profile))).collect();
+    let skipped =
+        state.settings.as_ref().is_some_and(|s| s.compat.has(CompatPoint::MissingProfile));
+    let of_workloads = state.endpoints.values().flat_map(|e| &e.profiles);
+    let named = of_workloads.chain(state.hosts.values().flat_map(|h| &h.profiles));
+    for name in named.filter(|_| !skipped) {
+        let missing = || compile(name, &Arc::new(missing_profile(name)));
+        profiles.entry(name.clone()).or_insert_with(missing);
+    }
+    profiles
+}
+
+/// What stands for a profile that an endpoint names but that is not there: it denies.
+fn missing_profile(name: &SmolStr) -> ActiveProfile {
+    let rules = vec![Rule::any(Action::Deny)];
+    let profile = Profile {
+        name: name.clone(),
+        labels: Labels::new(),
+        ingress: rules.clone(),
+        egress: rules,
+    };
+    ActiveProfile::new(Arc::new(profile))
 }
 
 /// Addresses of the node's workloads; not those that several claim.

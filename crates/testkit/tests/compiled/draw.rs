@@ -5,7 +5,9 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::{Value, json};
-use tortie_policy::{Address, HttpAtNetwork, HttpRequest, Principal, Protocol};
+use tortie_policy::{
+    Address, Compat, CompatPlace, CompatPoint, HttpAtNetwork, HttpRequest, Principal, Protocol,
+};
 
 /// Documents of which some are added to a world.
 fn menu() -> Vec<Value> {
@@ -128,6 +130,14 @@ pub(crate) fn extras() -> impl Strategy<Value = Vec<Value>> {
     let menu = menu();
     let all = menu.len();
     subsequence(menu, 0..=all)
+}
+
+/// Points of compatibility that bear on verdicts: none of them, some, or all points.
+pub(crate) fn compat() -> impl Strategy<Value = Compat> {
+    let points = CompatPoint::ALL.iter().copied();
+    let points: Vec<_> = points.filter(|point| point.place() == CompatPlace::Verdicts).collect();
+    let some = subsequence(points, 0..4).prop_map(|points| points.into_iter().collect());
+    prop_oneof![Just(Compat::STRICT), some, Just(Compat::calico())]
 }
 
 /// A piece of traffic, to be asked about anywhere.
