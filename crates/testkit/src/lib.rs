@@ -1,7 +1,8 @@
 //! Development only: what the tests of several crates share.
 //!
 //! - [`verdicts`]: the scenarios under `corpus/verdicts`, and a runner that puts them to any
-//!   [`Engine`] that gives verdicts; [`Reference`] is the one all others are measured by.
+//!   [`Engine`] that gives verdicts; [`Reference`] is the one all others are measured by, and
+//!   [`Compiled`] the one that decides in sidecars.
 //! - [`validation`]: the tables under `corpus/validation` of documents and their errors.
 //! - [`cluster`] and [`resources`]: from YAML in a test to what it describes.
 //! - [`Property`]: runs a property on random values, with a seed that is printed.
