@@ -82,11 +82,11 @@ impl Server {
         Server::start(command.arg(REFERENCE).arg(&socket), socket)
     }
 
-    fn authorizer(folder: &Path) -> Server {
+    fn authorizer(folder: &Path, files: &Path) -> Server {
         let socket = folder.join("authz.sock");
         let mut command = Command::new(env!("CARGO_BIN_EXE_tortie-authz"));
         command.args(["server", "--endpoint", "default/database", "-l"]).arg(&socket);
-        let command = command.arg("-f").arg(folder).env("TORTIE_LOG", "warn");
+        let command = command.arg("-f").arg(files).env("TORTIE_LOG", "warn");
         Server::start(command, socket)
     }
 
@@ -159,10 +159,11 @@ fn summary(name: &str, unit: &str, mut values: Vec<f64>) {
 }
 
 fn compare(shape: &Shape, rounds: usize) {
-    let folder = tempfile::tempdir().unwrap();
-    shape.write(folder.path());
+    // Apart: a socket in a watched folder would have all files read again.
+    let (folder, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    shape.write(files.path());
     let reference = Server::reference(folder.path());
-    let subject = Server::authorizer(folder.path());
+    let subject = Server::authorizer(folder.path(), files.path());
     let message = wire::check("10.65.0.2", "summary");
     let size = message.encoded_len();
     println!("{}: message of {size} bytes, {IN_FLIGHT} in flight, {rounds} pairs", shape.name);

@@ -34,6 +34,16 @@ pub struct Http<'a> {
     pub method: &'a str,
     /// The request target with its query string.
     pub path: &'a str,
+    /// Whether it may have headers of our own prefix.
+    pub(crate) ours: bool,
+}
+
+impl<'a> Http<'a> {
+    /// A request without headers of our own prefix.
+    #[must_use]
+    pub fn new(id: &'a str, method: &'a str, path: &'a str) -> Self {
+        Self { id, method, path, ours: false }
+    }
 }
 
 /// One end of a connection.

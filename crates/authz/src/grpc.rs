@@ -18,8 +18,8 @@ use crate::service::Check;
 /// configured otherwise) and, if configured to, the body and a certificate. All of those are
 /// skipped, but must arrive first, and every request in flight may take so much memory.
 const MAX_REQUEST: usize = 512 << 10;
-/// What is reserved for an answer at first, in bytes; one that is larger grows it.
-const ANSWER: usize = 512;
+/// What is reserved for a message at first, in bytes; one that is larger grows it.
+const BUFFER: usize = 512;
 
 /// A version of Envoy's service. The messages of all of them are the same on the wire, as far as
 /// anything here is concerned.
@@ -64,26 +64,53 @@ impl Version {
     }
 }
 
-/// Messages as bytes.
-#[derive(Debug, Clone, Copy, Default)]
-struct Raw;
+/// Answers a check while it lies in the buffer it arrived in: what comes out of the decoder is the
+/// answer.
+struct Answering<C> {
+    check: Arc<C>,
+    version: Version,
+}
 
-impl Codec for Raw {
+impl<C: Check> Codec for Answering<C> {
     type Encode = Bytes;
     type Decode = Bytes;
-    type Encoder = Raw;
-    type Decoder = Raw;
+    type Encoder = Encoded;
+    type Decoder = Answering<C>;
 
-    fn encoder(&mut self) -> Raw {
-        Raw
+    fn encoder(&mut self) -> Encoded {
+        Encoded
     }
 
-    fn decoder(&mut self) -> Raw {
-        Raw
+    fn decoder(&mut self) -> Answering<C> {
+        Answering { check: Arc::clone(&self.check), version: self.version }
     }
 }
 
-impl Encoder for Raw {
+impl<C: Check> Decoder for Answering<C> {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        let length = buffer.remaining();
+        // The buffer is of one piece; were it not, the check would be put together first.
+        if buffer.chunk().len() < length {
+            let message = buffer.copy_to_bytes(length);
+            return Ok(Some(self.check.check(self.version, &message)));
+        }
+        let answer = self.check.check(self.version, buffer.chunk());
+        buffer.advance(length);
+        Ok(Some(answer))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, 4 * BUFFER)
+    }
+}
+
+/// Messages that are encoded already.
+struct Encoded;
+
+impl Encoder for Encoded {
     type Item = Bytes;
     type Error = Status;
 
@@ -93,34 +120,19 @@ impl Encoder for Raw {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(ANSWER, 4 * ANSWER)
+        BufferSettings::new(BUFFER, 4 * BUFFER)
     }
 }
 
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
+/// Passes on what the decoder answered.
+struct Answered;
 
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(ANSWER, 4 * ANSWER)
-    }
-}
-
-struct Method<C> {
-    check: Arc<C>,
-    version: Version,
-}
-
-impl<C: Check> UnaryService<Bytes> for Method<C> {
+impl UnaryService<Bytes> for Answered {
     type Response = Bytes;
     type Future = Ready<Result<Response<Bytes>, Status>>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        ready(Ok(Response::new(self.check.check(self.version, request.get_ref()))))
+        ready(Ok(Response::new(request.into_inner())))
     }
 }
 
@@ -131,7 +143,8 @@ pub(crate) fn answer<C: Check>(
     request: http::Request<Body>,
 ) -> BoxFuture<http::Response<Body>, Infallible> {
     Box::pin(async move {
-        let mut grpc = Grpc::new(Raw).apply_max_message_size_config(Some(MAX_REQUEST), None);
-        Ok(grpc.unary(Method { check, version }, request).await)
+        let codec = Answering { check, version };
+        let mut grpc = Grpc::new(codec).apply_max_message_size_config(Some(MAX_REQUEST), None);
+        Ok(grpc.unary(Answered, request).await)
     })
 }

@@ -14,6 +14,8 @@ pub mod cli;
 pub mod client;
 pub mod decide;
 pub mod decision_log;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod grpc;
 pub mod guarded;
 pub mod health;

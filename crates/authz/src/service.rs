@@ -124,7 +124,7 @@ impl Authorizer {
     fn allow(&self, call: &Call<'_>, ruling: &Ruling<'_>) -> Bytes {
         let answers = &self.setup.answers;
         let mut names = Vec::new();
-        if call.http.is_some() {
+        if call.http.is_some_and(|http| http.ours) {
             call.header_names(OWN_PREFIX, |name| names.push(name.to_owned()));
         }
         let decision = || ruling.explain(Words::Few);

@@ -6,6 +6,7 @@
 
 use std::str;
 
+use crate::answer::OWN_PREFIX;
 use crate::call::{Call, End, Http, Place};
 
 /// A message that is not what its type says.
@@ -182,11 +183,23 @@ impl<'a> Http<'a> {
             match field? {
                 (1, value) => self.id = value.text()?,
                 (2, value) => self.method = value.text()?,
+                (3, Value::Bytes(header)) => self.ours |= may_be_ours(header),
                 (4, value) => self.path = value.text()?,
+                // Headers in the form that keeps their bytes.
+                (13, _) => self.ours = true,
                 _ => {}
             }
         }
         Ok(())
+    }
+}
+
+/// Whether the name of a header may start with [`OWN_PREFIX`]: a look at where it is in what Envoy
+/// writes, so that nearly all requests need no other.
+fn may_be_ours(header: &[u8]) -> bool {
+    match header {
+        [0x0a, 0..0x80, name @ ..] => name.starts_with(OWN_PREFIX.as_bytes()),
+        _ => true,
     }
 }
 

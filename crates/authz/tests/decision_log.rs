@@ -6,8 +6,10 @@ mod common;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use common::{ATTACK, BANK, POLICY, SUMMARY, authorizer, http, judge, spiffe, tcp};
+use common::{ATTACK, BANK, POLICY, SUMMARY, authorizer, http, judge, snapshot, spiffe, tcp, with};
 use serde_json::Value;
+use tortie_authz::decision_log::{Config, DecisionLog};
+use tortie_authz::service::Setup;
 use tortie_daemon::log::{Format, subscriber};
 use tortie_proto::ext_authz::CheckRequest;
 
@@ -117,4 +119,41 @@ fn strangers_can_neither_forge_nor_flood() {
         let text = value.as_str().unwrap_or_default();
         assert!(!text.chars().any(char::is_control), "{text}");
     }
+}
+
+#[test]
+fn the_decision_log_is_limited() {
+    let log = |config: Config| {
+        let log = Arc::new(DecisionLog::new(config));
+        let setup = Setup { log, ..Setup::default() };
+        let customer = with(snapshot("default/customer", &[BANK, POLICY]), setup);
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber = subscriber(Format::Json, "info", move || writer.clone(), false);
+        tracing::subscriber::with_default(subscriber.unwrap(), || {
+            for turn in 0..40 {
+                let method = if turn % 2 == 0 { "GET" } else { "POST" };
+                judge(&customer, &http(SUMMARY, "", method, "/x?secret"));
+            }
+        });
+        let bytes = captured.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(!text.contains("secret"), "{text}");
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let config = |each_second, denied_sample, allowed_sample, format: Option<&str>| Config {
+        each_second,
+        denied_sample,
+        allowed_sample,
+        format: format.map(|f| f.parse().unwrap()),
+    };
+    assert_eq!(log(config(1_000, 1, 0, None)).len(), 20);
+    assert_eq!(log(config(1_000, 4, 0, None)).len(), 5);
+    assert_eq!(log(config(1_000, 0, 5, None)).len(), 4);
+    assert_eq!(log(config(0, 1, 1, None)).len(), 0);
+    // At least what one second may have, and at most two of them, with a line for what is left out.
+    let limited = log(config(3, 1, 0, None)).len();
+    assert!((3..=7).contains(&limited), "{limited}");
+    let lines = log(config(1_000, 1, 0, Some("{verdict} {source} {method} {path} by {tier}")));
+    assert!(lines[0].contains("deny 10.65.0.2:41234 POST /x by default"), "{}", lines[0]);
 }

@@ -7,7 +7,6 @@ use common::{ATTACK, BANK, CUSTOMER, POLICY, SUMMARY, at, authorizer, http, peer
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
-use tortie_authz::call::{Http, Place};
 use tortie_authz::grpc::Version;
 use tortie_authz::service::{Authorizer, Check};
 use tortie_authz::wire;
@@ -19,7 +18,7 @@ use tortie_proto::ext_authz::{AttributeContext, CheckRequest, CheckResponse};
 
 /// The fuzz body: bytes as they come from the socket. True if any version allows them.
 fn allows(authorizer: &Authorizer, bytes: &[u8]) -> bool {
-    reads_as_prost(bytes);
+    tortie_authz::fuzz::check_request(bytes);
     let codes = Version::ALL.map(|version| {
         let answer = authorizer.check(version, bytes);
         assert!(!answer.is_empty(), "Envoy reads nothing as allow");
@@ -27,43 +26,6 @@ fn allows(authorizer: &Authorizer, bytes: &[u8]) -> bool {
     });
     assert!(codes.iter().all(|code| *code == codes[0]), "{codes:?}");
     codes[0] == 0
-}
-
-/// What we read without decoding is what prost decodes; and what prost refuses is refused, unless it
-/// is in a part that we skip.
-fn reads_as_prost(bytes: &[u8]) {
-    let (Ok(read), Ok(check)) = (wire::read(bytes), CheckRequest::decode(bytes)) else { return };
-    let attributes = check.attributes.unwrap_or_default();
-    for (end, peer) in
-        [(read.source, &attributes.source), (read.destination, &attributes.destination)]
-    {
-        assert_eq!(end.principal, peer.as_ref().map_or("", |peer| &peer.principal));
-        let address =
-            peer.as_ref().and_then(|p| p.address.as_ref()).and_then(|a| a.address.as_ref());
-        assert_eq!(end.place, place(address));
-    }
-    let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
-    let wanted = http.map(|http| Http { id: &http.id, method: &http.method, path: &http.path });
-    assert_eq!(read.http, wanted);
-    for (key, value) in &attributes.context_extensions {
-        assert_eq!(read.extension(key), Some(value.as_str()));
-    }
-}
-
-fn place(address: Option<&Kinds>) -> Place<'_> {
-    let socket = match address {
-        None => return Place::Absent,
-        Some(Kinds::Pipe(_)) => return Place::Pipe,
-        Some(Kinds::SocketAddress(socket)) => socket,
-    };
-    let port = match socket.port_specifier {
-        Some(PortSpecifier::PortValue(port @ 1..=65535)) => u16::try_from(port).ok(),
-        _ => None,
-    };
-    match socket.address.parse::<std::net::IpAddr>() {
-        Ok(ip) => Place::Ip(ip.to_canonical(), port),
-        Err(_) => Place::Unreadable(&socket.address),
-    }
 }
 
 fn database() -> Authorizer {

@@ -282,7 +282,17 @@ fn mistakes_end_it_before_it_listens() {
     let cases: &[(&[&str], &[&str])] = &[
         (&database, &["no source of policy", "hint: "]),
         (&files, &["no workload to guard", "hint: "]),
-        (&[&files[..], &database, &["-d", "/x"]].concat(), &["--dial", "not supported yet"]),
+        (&[&files[..], &database, &["-d", "/x"]].concat(), &["both Policy Sync", "hint: use one"]),
+        (&[&files[..], &database, &["--node-mode"]].concat(), &["--node-mode", "cannot be used"]),
+        (&[&files[..], &database, &["--last-good", "/x"]].concat(), &["`--last-good`"]),
+        (
+            &[&files[..], &database, &["--compat", "x"]].concat(),
+            &["`x` is not the name of a point"],
+        ),
+        (&[&files[..], &database, &["--deny-body", "{path}"]].concat(), &["must not be told here"]),
+        (&[&files[..], &database, &["--deny-status", "200"]].concat(), &["--deny-status"]),
+        (&[&files[..], &database, &["--upstream-header", ":path=/"]].concat(), &["`:path`"]),
+        (&[&files[..], &database, &["--admin", "9090"]].concat(), &["neither `ADDRESS:PORT`"]),
         (&[&files[..], &["--endpoint", "database"]].concat(), &["--endpoint", "`database`"]),
         (&[&["-f", "-"], &database[..]].concat(), &["`-` cannot be read again"]),
         (&[&["-f", "/nonexistent/x"], &database[..]].concat(), &["error: /nonexistent/x: "]),
@@ -399,4 +409,84 @@ fn its_own_log_in_a_watched_folder_is_no_news() {
     assert_eq!(count("policy reloaded"), 1);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// One request over HTTP/1.1; the answer as text.
+fn ask_http(mut stream: impl std::io::Read + std::io::Write, request: &str) -> String {
+    write!(stream, "{request}\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn operators_see_metrics_and_change_the_log() {
+    let folder = folder();
+    let admin = folder.path().join("admin.sock");
+    let mut arguments = arguments(folder.path(), "default/database");
+    arguments.extend(["--admin".to_owned(), format!("unix:{}", admin.display())]);
+    let server = Server::with(folder.path(), &arguments);
+    block_on(async {
+        assert_eq!(code(&server, honest()).await, Code::Ok);
+        assert_eq!(code(&server, honest()).await, Code::Ok);
+        assert_eq!(code(&server, stolen()).await, Code::PermissionDenied);
+    });
+    let ask = |request: &str| ask_http(UnixStream::connect(&admin).unwrap(), request);
+    let text = ask("GET /metrics HTTP/1.1\r\nhost: x");
+    for part in [
+        "tortie_authz_checks_total{api=\"v3\",code=\"OK\"} 2",
+        "tortie_authz_checks_total{api=\"v3\",code=\"PERMISSION_DENIED\"} 1",
+        "tortie_authz_check_seconds_count 3",
+        "name=\"database\",rule=\"0\"} 2",
+        "tortie_authz_stale_seconds 0",
+        "tortie_authz_endpoints 4",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(ask("GET /ready HTTP/1.1\r\nhost: x").contains("200 OK"));
+    let put = "PUT /log HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nerror";
+    assert!(ask(put).contains("200 OK"));
+    block_on(async { assert_eq!(code(&server, stolen()).await, Code::PermissionDenied) });
+    assert!(ask("GET /log HTTP/1.1\r\nhost: x").ends_with("error\n"));
+}
+
+/// The program under another name.
+fn called(name: &str, arguments: &[&str]) -> std::process::Output {
+    use std::os::unix::process::CommandExt;
+    program().arg0(name).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn it_answers_to_the_names_of_calicos_programs() {
+    let folder = folder();
+    let server = Server::start(folder.path(), "default/database");
+    let socket = server.socket().display().to_string();
+    let output = called("/usr/bin/dikastes", &["health", "readiness", "--dial-path", &socket]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let output = called("dikastes", &["client", "-d", &socket, "default", "x", "--method", "GET"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.starts_with("PERMISSION_DENIED"), "{text}");
+    for arguments in [["-dialPath", &socket, "liveness"], ["readiness", "-dialPath", &socket]] {
+        let output = called("/healthz", &arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    assert_eq!(called("healthz", &["readyness"]).status.code(), Some(1));
+    drop(server);
+    assert_eq!(called("healthz", &["-dialPath", &socket, "liveness"]).status.code(), Some(2));
+}
+
+#[test]
+fn it_ends_when_told_over_http() {
+    let folder = folder();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let variables = [("DIKASTES_HTTP_BIND_PORT", port.to_string())];
+    let arguments = arguments(folder.path(), "default/database");
+    let mut server = Server::with_env(folder.path(), &arguments, &variables);
+    let ask = |path: &str| {
+        let stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        ask_http(stream, &format!("POST {path} HTTP/1.1\r\nhost: x"))
+    };
+    assert!(ask("/other").contains("404"));
+    assert!(ask("/terminate").ends_with("terminating Dikastes\n"));
+    assert!(server.wait().success());
 }

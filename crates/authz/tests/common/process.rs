@@ -55,8 +55,13 @@ impl Server {
     }
 
     pub fn with(folder: &Path, arguments: &[String]) -> Server {
+        Server::with_env(folder, arguments, &[])
+    }
+
+    pub fn with_env(folder: &Path, arguments: &[String], env: &[(&str, String)]) -> Server {
         let mut child = program()
             .args(arguments)
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
