@@ -3,8 +3,8 @@
 use tortie_model::{ExpectedDecision, FieldError, PolicyTestCase};
 
 use crate::{
-    Cluster, Compat, Explanation, PortName, Protocol, Query, QueryError, TraceEntry, Trust, Word,
-    explain, parse_icmp,
+    Cluster, Compat, Engine, Explanation, PortName, Protocol, Query, QueryError, TraceEntry, Trust,
+    Word, explain_by, parse_icmp,
 };
 
 /// One expectation on a flow.
@@ -113,7 +113,12 @@ pub fn request_line(method: Option<&str>, path: Option<&str>) -> Option<(String,
 impl Case {
     /// Compares what policy says with what is expected.
     pub fn run(&self, cluster: &Cluster, trust: &Trust) -> Outcome {
-        let explanation = match explain(cluster, trust, &self.query) {
+        self.run_by(cluster, cluster, trust)
+    }
+
+    /// As [`Case::run`], by an engine for the cluster.
+    pub fn run_by(&self, engine: &dyn Engine, cluster: &Cluster, trust: &Trust) -> Outcome {
+        let explanation = match explain_by(engine, cluster, trust, &self.query) {
             Ok(explanation) => explanation,
             Err(error) => return Outcome::Impossible(error),
         };

@@ -1,9 +1,12 @@
 //! `-f`: resources from files, and the cluster they describe.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use tortie_calc::batch;
+use tortie_calc::compiled::Snapshot;
 use tortie_client::files::{self, FileError, Loaded};
-use tortie_policy::{Cluster, Compat, Invalid};
+use tortie_policy::{Cluster, Compat, Engine, Invalid, Trust};
 
 use crate::output::{Failure, warn};
 
@@ -97,5 +100,29 @@ impl Files {
             errors if errors.is_empty() => Ok((loaded, cluster)),
             errors => Err(errors),
         }
+    }
+}
+
+/// Which engine gives verdicts; they are the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum EngineName {
+    /// That of authorizers: fast
+    #[default]
+    Compiled,
+    /// The definition of policy: slow, and obviously right
+    Reference,
+}
+
+impl EngineName {
+    /// The engine for a cluster, which believes some trust domains.
+    pub(crate) fn of(self, cluster: &Cluster, trust: &Trust) -> Box<dyn Engine> {
+        if self == EngineName::Reference {
+            return Box::new(cluster.clone());
+        }
+        let mut state = batch(cluster, None);
+        if let Some(settings) = &mut state.settings {
+            Arc::make_mut(settings).trust = trust.clone();
+        }
+        Box::new(Snapshot::new(&state))
     }
 }

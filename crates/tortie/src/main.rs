@@ -40,6 +40,8 @@ enum Command {
     Test(commands::test::Args),
     /// Work with label selectors
     Selector(commands::selector::Args),
+    /// Print what the agent of a node would tell
+    Calc(commands::calc::Args),
     /// The agent of a node: calculates its policy and hands it to sidecars
     Agent(tortie_agent::cli::Cli),
     /// Look at what the node's agent tells sidecars
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Diff(args) => commands::diff::run(&args),
         Command::Test(args) => commands::test::run(&args),
         Command::Selector(args) => commands::selector::run(&args),
+        Command::Calc(args) => commands::calc::run(&args),
         Command::Agent(args) => return tortie_agent::cli::run(&args),
         Command::Policysync(args) => commands::policysync::run(&args),
         Command::Authz(args) => return tortie_authz::cli::run(args),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use tortie_policy::{Matrix, PortSpec};
 
-use crate::input::Files;
+use crate::input::{EngineName, Files};
 use crate::output::{Failure, Format, Progress, YES, json, text};
 
 /// Arguments of `tortie connectivity`.
@@ -23,6 +23,10 @@ pub(crate) struct Args {
     /// Take staged policies as enforced
     #[arg(long)]
     staged: bool,
+
+    /// Which engine gives verdicts
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineName,
 
     /// Shape of the answer
     #[arg(short, long, value_enum, default_value = "table")]
@@ -48,7 +52,8 @@ struct Conditional {
 /// Asks about every pair.
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let (_, cluster) = args.files.view(args.staged)?;
-    let answer = answer(&Matrix::new(&cluster), &args.ports);
+    let engine = args.engine.of(&cluster, cluster.trust());
+    let answer = answer(&Matrix::by(&*engine, &cluster), &args.ports);
     match args.output {
         Format::Json => json(&answer)?,
         Format::Table => text(table(&answer))?,

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use tortie_policy::{
     Before, Cluster, Explanation, Leg, Party, PortName, Protocol, Query, TraceEntry, Trust, Word,
-    explain, parse_icmp, request_line,
+    explain_by, parse_icmp, request_line,
 };
 
-use crate::input::Files;
+use crate::input::{EngineName, Files};
 use crate::output::{self, Failure, Format, NO, YES, json};
 
 const EXAMPLES: &str = "Examples:
@@ -63,6 +63,10 @@ pub(crate) struct Args {
     #[arg(long)]
     staged: bool,
 
+    /// Which engine gives verdicts
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineName,
+
     /// Shape of the answer
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
@@ -105,7 +109,8 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
         http: request_line(args.method.as_deref(), args.path.as_deref()),
         from_identity: args.from_identity.clone(),
     };
-    let explanation = explain(&cluster, &trust, &query).map_err(Failure::invalid)?;
+    let engine = args.engine.of(&cluster, &trust);
+    let explanation = explain_by(&*engine, &cluster, &trust, &query).map_err(Failure::invalid)?;
     match args.output {
         Format::Json => json(&explanation)?,
         Format::Table => output::text(text(&explanation))?,

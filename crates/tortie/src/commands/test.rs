@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tortie_client::files;
 use tortie_model::{Object, PolicyTest, Resource};
-use tortie_policy::{Case, Cluster, Compat, Explanation, Outcome};
+use tortie_policy::{Case, Cluster, Compat, Engine, Explanation, Outcome, Trust};
 
 use super::explain::{text, trust};
-use crate::input::{Files, chosen};
+use crate::input::{EngineName, Files, chosen};
 use crate::output::{self, Failure, Format, NO, YES, json};
 
 /// Arguments of `tortie test`.
@@ -30,6 +30,10 @@ pub(crate) struct Args {
     /// Trust domain of the receivers [default: as configured, or cluster.local]
     #[arg(long, value_name = "DOMAIN")]
     trust_domain: Option<String>,
+
+    /// Which engine gives verdicts
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineName,
 
     /// Shape of the answer
     #[arg(short, long, value_enum, default_value = "table")]
@@ -52,10 +56,17 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let (loaded, cluster) = args.files.cluster()?;
     let trust = trust(&cluster, args.trust_domain.as_deref());
     let cases = cases(&args.cases)?;
-    let mut views = Views { loaded: &loaded, compat: args.files.compat(), known: BTreeMap::new() };
+    let mut views = Views {
+        loaded: &loaded,
+        compat: args.files.compat(),
+        engine: args.engine,
+        trust: &trust,
+        known: BTreeMap::new(),
+    };
     let mut reports: Vec<Report> = Vec::new();
     for case in &cases {
-        reports.push(report(case, case.run(views.of(case)?, &trust)));
+        let (engine, cluster) = views.of(case)?;
+        reports.push(report(case, case.run_by(&**engine, cluster, &trust)));
     }
     let failed = reports.iter().filter(|r| !r.passed).count();
     match args.output {
@@ -65,21 +76,27 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     Ok(if failed == 0 { YES } else { NO })
 }
 
+/// A cluster, and what gives verdicts on it.
+type View = (Box<dyn Engine>, Cluster);
+
 /// The resources as the cases want them read, each way once.
 struct Views<'l> {
     loaded: &'l files::Loaded,
     compat: Compat,
-    known: BTreeMap<(Compat, bool), Cluster>,
+    engine: EngineName,
+    trust: &'l Trust,
+    known: BTreeMap<(Compat, bool), View>,
 }
 
 impl Views<'_> {
-    fn of(&mut self, case: &Case) -> Result<&Cluster, Failure> {
+    fn of(&mut self, case: &Case) -> Result<&View, Failure> {
         let compat = self.compat.union(case.compat);
         Ok(match self.known.entry((compat, case.staged)) {
             Entry::Occupied(view) => view.into_mut(),
             Entry::Vacant(place) => {
                 let cluster = chosen(self.loaded, compat)?;
-                place.insert(if case.staged { cluster.pending() } else { cluster })
+                let cluster = if case.staged { cluster.pending() } else { cluster };
+                place.insert((self.engine.of(&cluster, self.trust), cluster))
             }
         })
     }
