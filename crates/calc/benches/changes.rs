@@ -1,5 +1,11 @@
 //! One change to a big cluster: from `apply` to the updates it leads to.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "benchmark")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "benchmark"
+)]
 
 mod cluster;
 

@@ -20,8 +20,10 @@ use tortie_model::Resource;
 const SHAPE: &str = "TORTIE_BENCH_SHAPE";
 
 type Source = Box<dyn Iterator<Item = Resource>>;
+/// What it is called, and what makes its resources.
+type Shape = (&'static str, fn() -> Source);
 
-fn shapes() -> Vec<(&'static str, fn() -> Source)> {
+fn shapes() -> Vec<Shape> {
     vec![
         ("250,000 endpoints (200 local), 10,000 policies by tag", || {
             let pods = |from: usize, to: usize, local| {

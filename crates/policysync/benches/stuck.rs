@@ -2,7 +2,13 @@
 //! what that one costs. Prints times in milliseconds, from the update to each sidecar's message.
 //!
 //! `cargo bench -p tortie-policysync --bench stuck`
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

@@ -1,6 +1,12 @@
 //! A client that shares nothing with this code: Go's gRPC, protobuf and JSON.
 #![cfg(feature = "json")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
 
 mod common;
 

@@ -3,7 +3,13 @@
 //!
 //! It needs Go and downloads Kubernetes' modules, so it runs when asked for:
 //! `cargo test -p tortie-testkit --test admission -- --ignored`.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -42,7 +48,7 @@ fn admit(documents: &[Value]) -> Vec<Option<Vec<String>>> {
 /// The documents of a text that an API server could be given.
 fn documents(text: &str) -> Vec<Value> {
     let documents = serde_saphyr::from_multiple::<Value>(text).unwrap_or_default();
-    let text = |d: &Value, at: &str| d.pointer(at).and_then(Value::as_str).is_some_and(|t| t != "");
+    let text = |d: &Value, at: &str| d.pointer(at).and_then(Value::as_str).is_some_and(|t| !t.is_empty());
     let whole = |d: &Value| ["/apiVersion", "/kind", "/metadata/name"].iter().all(|at| text(d, at));
     documents.into_iter().filter(whole).collect()
 }

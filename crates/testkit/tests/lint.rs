@@ -1,5 +1,11 @@
 //! What warnings say of rules holds in random clusters, for all traffic.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

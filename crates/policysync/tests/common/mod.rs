@@ -1,5 +1,6 @@
 //! Policy to send, and clients that watch what comes of it.
 #![allow(dead_code, reason = "not every test uses everything")]
+#![allow(unreachable_pub, reason = "a part of each test")]
 
 pub mod script;
 
