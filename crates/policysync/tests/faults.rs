@@ -10,11 +10,12 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::script::{Scripted, bytes, join};
 use common::{
-    Agent, Sidecar, endpoint, endpoint_id, eventually, fast, from_set, net, nets, policy,
-    policy_id, set, set_id, settings, start,
+    Agent, Sidecar, endpoint, endpoint_id, eventually, fast, from_set, impatient, net, nets,
+    policy, policy_id, set, set_id, settings, start,
 };
 use prost::Message;
 use prost::bytes::Bytes;
@@ -22,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
 use tortie_calc::{State, Update};
 use tortie_policy::{Compat, CompatPoint, Rule};
-use tortie_policysync::client::Link;
+use tortie_policysync::client::{Config, Link};
 use tortie_policysync::server::OwnPod;
 use tortie_policysync::server::layout::{self, Credentials};
 use tortie_policysync::wire::{Decoder, encode};
@@ -100,15 +101,19 @@ async fn freezable(from: &Path, to: PathBuf) -> tokio::sync::watch::Sender<bool>
 #[tokio::test]
 async fn both_ends_notice_a_connection_that_is_open_at_one_end_only() {
     let config = tortie_policysync::server::Config {
-        keepalive: std::time::Duration::from_millis(50),
-        patience: std::time::Duration::from_millis(200),
+        keepalive: Duration::from_millis(50),
+        patience: Duration::from_millis(500),
         ..fast()
     };
     let agent = Agent::with(config, tortie_policysync::server::Anybody);
     agent.server.update(start());
     let proxy = agent.folder.path().join("proxy");
     let freeze = freezable(&proxy, agent.socket("a").await).await;
-    let mut sidecar = Sidecar::connect(&proxy);
+    let mut sidecar = Sidecar::with(Config {
+        keepalive: Duration::from_millis(50),
+        patience: Duration::from_millis(500),
+        ..impatient(&proxy)
+    });
     sidecar.sees("the start", |state| state.in_sync).await;
     assert_eq!(agent.server.numbers().sidecars, 1);
     freeze.send_replace(true);

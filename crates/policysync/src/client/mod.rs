@@ -77,6 +77,9 @@ impl Config {
 }
 
 /// Stays connected until it is dropped. What becomes of it is told through `status`.
+///
+/// A message of many members takes tens of milliseconds to read, and `sink` may take longer: whoever
+/// serves anything else gives this a thread of its own.
 pub async fn run(config: Config, sink: &mut dyn Sink, status: watch::Sender<Status>) {
     let mut backoff = Backoff::new(config.first_pause, config.longest_pause, config.seed);
     loop {

@@ -42,6 +42,13 @@ pub(super) struct Part {
     pub(super) removed: Vec<Member>,
 }
 
+impl Part {
+    /// How many members it is about.
+    pub(super) fn len(&self) -> usize {
+        self.added.len() + self.removed.len()
+    }
+}
+
 impl Members {
     pub(super) fn new(
         kind: SetKind,

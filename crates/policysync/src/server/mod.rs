@@ -10,6 +10,7 @@ pub mod layout;
 mod listener;
 mod members;
 mod need;
+mod others;
 mod peer;
 mod service;
 mod session;

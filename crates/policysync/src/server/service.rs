@@ -119,6 +119,11 @@ async fn feed(shared: &Shared, endpoint: EndpointId, sender: &mpsc::Sender<Resul
                         return;
                     }
                 }
+                Ok(Next::Make(work)) => {
+                    let made = tokio::task::spawn_blocking(move || work.messages()).await;
+                    let Ok(made) = made else { return }; // everything is ending
+                    session.put(made);
+                }
                 other => break other,
             }
         };

@@ -13,20 +13,19 @@ use std::sync::Arc;
 use prost::Message;
 use prost::bytes::{Bytes, BytesMut};
 use smol_str::SmolStr;
-use tortie_calc::{ActivePolicy, ActiveProfile, LocalEndpoint, SetId, Settings, Update};
-use tortie_policy::{CompatPoint, EndpointId, PolicyId};
+use tortie_calc::{ActivePolicy, ActiveProfile, LocalEndpoint, SetId, SetKind, Settings, Update};
+use tortie_policy::{EndpointId, PolicyId};
 use tortie_proto::felix::ToDataplane;
 
-use super::directory::{Cursor, Directory, Lagging};
+use super::directory::Lagging;
 use super::members::{Part, Sent};
-use super::need::{Identities, Interest, Keys};
+use super::need::Interest;
+use super::others::{Kind, Others};
 use super::store::{Key, Store, encoded};
 use crate::wire;
 
-/// Service accounts or namespaces told in one go.
-const LABELS_AT_ONCE: usize = 256;
-/// Addresses told in one message.
-const ADDRESSES_AT_ONCE: usize = 4096;
+/// Members whose messages are not made between those of others: it takes a millisecond.
+const MANY: usize = 4096;
 
 /// One sidecar.
 #[derive(Debug)]
@@ -41,11 +40,7 @@ pub(super) struct Session {
     endpoint: Option<Arc<LocalEndpoint>>,
     settings: Option<Settings>,
     in_sync: bool,
-    /// What it is told of others, and how much of that it has.
-    identities: Identities,
-    accounts: Cursor,
-    namespaces: Cursor,
-    addresses: Cursor,
+    others: Others,
     plan: VecDeque<Step>,
     /// Messages of the step that was taken last.
     ready: VecDeque<Bytes>,
@@ -60,9 +55,7 @@ pub(super) struct Session {
 /// One thing to tell.
 #[derive(Debug)]
 enum Step {
-    Accounts,
-    Namespaces,
-    Addresses,
+    Others(Kind),
     Settings(Settings),
     Set(SetId),
     Policy(Arc<ActivePolicy>, Bytes),
@@ -81,6 +74,8 @@ enum Step {
 pub(super) enum Next {
     /// Send it a message.
     Send(Bytes),
+    /// Make messages where that delays nobody, and hand them to [`Session::put`].
+    Make(Work),
     /// Wait for a change.
     Wait,
     /// End the stream.
@@ -90,7 +85,6 @@ pub(super) enum Next {
 impl Session {
     /// A sidecar that has nothing yet.
     pub(super) fn new(id: EndpointId, store: &Store) -> Session {
-        let cursor = Cursor::new(store.version);
         Session {
             id,
             version: 0,
@@ -100,10 +94,7 @@ impl Session {
             endpoint: None,
             settings: None,
             in_sync: false,
-            identities: Identities::default(),
-            accounts: cursor,
-            namespaces: cursor,
-            addresses: cursor,
+            others: Others::new(store),
             plan: VecDeque::new(),
             ready: VecDeque::new(),
             open: false,
@@ -140,9 +131,15 @@ impl Session {
             };
             match parts {
                 Taken::Messages(messages) => self.ready.extend(messages),
-                Taken::Part(id, kind, part) => self.ready.extend(part_messages(&id, kind, &part)),
+                Taken::Part(work) if work.part.len() > MANY => return Ok(Next::Make(work)),
+                Taken::Part(work) => self.ready.extend(work.messages()),
             }
         }
+    }
+
+    /// Takes messages that were made; they are next.
+    pub(super) fn put(&mut self, messages: Vec<Bytes>) {
+        self.ready.extend(messages);
     }
 
     /// Closes the change that is being told, or waits.
@@ -173,7 +170,7 @@ impl Session {
         }
         match self.changed_sets(store) {
             Some(sets) => {
-                self.plan_directories(store);
+                self.plan_others(store);
                 self.plan.extend(sets.into_iter().map(Step::Set));
             }
             None => self.plan_all(store),
@@ -209,8 +206,8 @@ impl Session {
             return;
         }
         let interest = endpoint.map(|item| Interest::of(&item.value, store)).unwrap_or_default();
-        self.widen(&interest.identities, store);
-        self.plan_directories(store);
+        self.others.widen(&interest.identities, store);
+        self.plan_others(store);
         self.plan_updates(&interest, store);
         if let Some(item) = endpoint
             && !self.endpoint.as_ref().is_some_and(|sent| Arc::ptr_eq(sent, &item.value))
@@ -224,41 +221,9 @@ impl Session {
         }
     }
 
-    /// Lets the sidecar know more of others, and what it knows anew, with all that it needs.
-    fn widen(&mut self, needed: &Identities, store: &Store) {
-        let compat = store.settings.as_ref().map(|settings| settings.compat).unwrap_or_default();
-        let needed = if compat.has(CompatPoint::AllIdentities) {
-            // Addresses are our own addition, and only of use to rules that ask for identities.
-            Identities { addresses: needed.addresses, ..Identities::all() }
-        } else {
-            needed.clone()
-        };
-        let (had, wanted) = (&self.identities, self.identities.union(&needed));
-        let fresh = Cursor::new(store.version);
-        if wanted.accounts != had.accounts {
-            self.accounts.rewind(had.accounts == Keys::None, fresh);
-        }
-        if wanted.namespaces != had.namespaces {
-            self.namespaces.rewind(had.namespaces == Keys::None, fresh);
-        }
-        if wanted.addresses && !had.addresses {
-            self.addresses = fresh;
-        }
-        self.identities = wanted;
-    }
-
-    fn plan_directories(&mut self, store: &Store) {
-        let Identities { accounts, namespaces, addresses } = &self.identities;
-        if *accounts != Keys::None && store.accounts.has_news(&self.accounts) {
-            self.plan.push_back(Step::Accounts);
-        }
-        if *namespaces != Keys::None && store.namespaces.has_news(&self.namespaces) {
-            self.plan.push_back(Step::Namespaces);
-        }
-        if *addresses && store.addresses.has_news(&self.addresses) {
-            self.plan.push_back(Step::Addresses);
-        }
-        let addresses = self.identities.addresses;
+    fn plan_others(&mut self, store: &Store) {
+        self.plan.extend(self.others.news(store).map(Step::Others));
+        let addresses = self.others.has_addresses();
         if let Some(settings) = &store.settings {
             let settings = Settings {
                 addresses: settings.addresses && addresses,
@@ -320,15 +285,16 @@ impl Session {
         if !set.has_news(Some(&sent)) {
             self.plan.pop_front();
         }
-        Taken::Part(id, set.kind, part)
+        Taken::Part(Work { id, kind: set.kind, part })
     }
 
     fn step(&mut self, store: &Store) -> Result<Taken, Lagging> {
-        match self.plan.front() {
-            Some(Step::Accounts) => return self.tell_accounts(store),
-            Some(Step::Namespaces) => return self.tell_namespaces(store),
-            Some(Step::Addresses) => return self.tell_addresses(store),
-            _ => {}
+        if let Some(Step::Others(kind)) = self.plan.front() {
+            let (messages, done) = self.others.tell(*kind, store)?;
+            if done {
+                self.plan.pop_front();
+            }
+            return Ok(Taken::Messages(messages));
         }
         let message = match self.plan.pop_front() {
             Some(Step::Settings(settings)) => {
@@ -372,63 +338,31 @@ impl Session {
         };
         Ok(Taken::Messages(vec![message]))
     }
-
-    fn tell_accounts(&mut self, store: &Store) -> Result<Taken, Lagging> {
-        let changes = read(&store.accounts, &mut self.accounts, LABELS_AT_ONCE, &mut self.plan)?;
-        let keys = &self.identities.accounts;
-        let messages = changes.into_iter().map(|(account, labels)| match labels {
-            Some(labels) => encoded(&Update::ServiceAccount(account, keys.of(&labels))),
-            None => encoded(&Update::ServiceAccountRemove(account)),
-        });
-        Ok(Taken::Messages(messages.collect()))
-    }
-
-    fn tell_namespaces(&mut self, store: &Store) -> Result<Taken, Lagging> {
-        let changes =
-            read(&store.namespaces, &mut self.namespaces, LABELS_AT_ONCE, &mut self.plan)?;
-        let keys = &self.identities.namespaces;
-        let messages = changes.into_iter().map(|(name, labels)| match labels {
-            Some(labels) => encoded(&Update::Namespace(name, keys.of(&labels))),
-            None => encoded(&Update::NamespaceRemove(name)),
-        });
-        Ok(Taken::Messages(messages.collect()))
-    }
-
-    fn tell_addresses(&mut self, store: &Store) -> Result<Taken, Lagging> {
-        let changes =
-            read(&store.addresses, &mut self.addresses, ADDRESSES_AT_ONCE, &mut self.plan)?;
-        let users = |users: &Option<Arc<[_]>>| users.clone().unwrap_or_default();
-        let changes: Vec<_> = changes.iter().map(|(address, by)| (*address, users(by))).collect();
-        let messages = wire::address_batches(changes.iter().map(|(address, by)| (*address, &**by)));
-        Ok(Taken::Messages(messages.iter().map(|m| m.encode_to_vec().into()).collect()))
-    }
 }
 
 /// What was taken from the store, to be made into messages without it.
 enum Taken {
     Messages(Vec<Bytes>),
-    Part(SetId, tortie_calc::SetKind, Part),
+    Part(Work),
 }
 
-/// Reads on in a directory; once there is nothing left, its step is done.
-fn read<K: Clone + Eq + std::hash::Hash, V: Clone>(
-    directory: &Directory<K, V>,
-    cursor: &mut Cursor,
-    most: usize,
-    plan: &mut VecDeque<Step>,
-) -> Result<Vec<(K, Option<V>)>, Lagging> {
-    let changes = directory.read(cursor, most)?;
-    if changes.len() < most {
-        plan.pop_front();
+/// A part of a set, to be made into messages.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Work {
+    id: SetId,
+    kind: SetKind,
+    part: Part,
+}
+
+impl Work {
+    /// Takes long for a large part.
+    pub(super) fn messages(&self) -> Vec<Bytes> {
+        let Work { id, kind, part } = self;
+        let messages = if part.first {
+            wire::whole_set(id, *kind, false, &part.added)
+        } else {
+            wire::set_delta(id, &part.added, &part.removed)
+        };
+        messages.iter().map(|message| message.encode_to_vec().into()).collect()
     }
-    Ok(changes)
-}
-
-fn part_messages(id: &SetId, kind: tortie_calc::SetKind, part: &Part) -> Vec<Bytes> {
-    let messages = if part.first {
-        wire::whole_set(id, kind, false, &part.added)
-    } else {
-        wire::set_delta(id, &part.added, &part.removed)
-    };
-    messages.iter().map(|message| message.encode_to_vec().into()).collect()
 }

@@ -209,8 +209,7 @@ pub fn impatient(socket: &Path) -> Config {
     Config {
         first_pause: Duration::from_millis(5),
         longest_pause: Duration::from_millis(50),
-        keepalive: Duration::from_millis(100),
-        patience: Duration::from_millis(500),
+        patience: DEADLINE,
         gather: Duration::from_millis(20),
         ..Config::new(socket)
     }
