@@ -231,9 +231,10 @@ fn an_idle_server_is_small() {
     let server = Server::start(folder.path(), "default/database");
     block_on(async { assert_eq!(code(&server, honest()).await, Code::Ok) });
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    // What is its own: the code of a development build is larger than that of a release.
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-    assert!(kib < 15 << 10, "{kib} KiB resident");
+    assert!(kib < 6 << 10, "{kib} KiB of its own");
 }
 
 #[test]
