@@ -48,7 +48,8 @@ fn admit(documents: &[Value]) -> Vec<Option<Vec<String>>> {
 /// The documents of a text that an API server could be given.
 fn documents(text: &str) -> Vec<Value> {
     let documents = serde_saphyr::from_multiple::<Value>(text).unwrap_or_default();
-    let text = |d: &Value, at: &str| d.pointer(at).and_then(Value::as_str).is_some_and(|t| !t.is_empty());
+    let text =
+        |d: &Value, at: &str| d.pointer(at).and_then(Value::as_str).is_some_and(|t| !t.is_empty());
     let whole = |d: &Value| ["/apiVersion", "/kind", "/metadata/name"].iter().all(|at| text(d, at));
     documents.into_iter().filter(whole).collect()
 }
