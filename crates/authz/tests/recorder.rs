@@ -37,8 +37,10 @@ fn every_verdict_is_that_of_a_policy_in_force() {
     let authorizer = Authorizer::new(Arc::clone(&snapshot), Setup::default());
     let (clock, done) = (Clock::default(), AtomicBool::new(false));
 
+    // In force before anybody checks.
+    let first = Change { variant: 0, begun: clock.tick(), done: clock.tick() };
     let change = || {
-        let mut changes = vec![Change { variant: 0, begun: clock.tick(), done: clock.tick() }];
+        let mut changes = vec![first];
         while !done.load(Ordering::Relaxed) {
             let variant = changes.len() * 7 % states.len();
             let next = snapshot.load().next(&states[variant], &view, None);
