@@ -44,29 +44,15 @@ impl Source {
     /// # Errors
     /// As for [`Source::load`].
     pub fn load_with(&self, compat: Compat) -> Result<Loaded, Vec<FileError>> {
-        // The documents take many times the memory of what is made of them. Each on a thread of its
-        // own, they lie apart, and what is done with goes back to the system as a whole.
-        apart(|| {
-            let read = files::load(&self.paths, self.recursive)?;
-            apart(|| convert(&read, compat))
-        })
+        let read = files::load(&self.paths, self.recursive)?;
+        let cluster = Cluster::build_with(&read.resources, compat).map_err(|invalid| {
+            let errors = invalid.into_iter().map(|i| read.error(i.resource, i.error));
+            errors.collect::<Vec<_>>()
+        })?;
+        let mut hasher = DefaultHasher::new();
+        read.resources.iter().for_each(|resource| resource.raw.hash(&mut hasher));
+        Ok(Loaded { cluster, warnings: read.warnings, fingerprint: hasher.finish() })
     }
-}
-
-/// Does something on a thread of its own.
-fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let done = std::thread::scope(|scope| scope.spawn(work).join());
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-fn convert(read: &files::Loaded, compat: Compat) -> Result<Loaded, Vec<FileError>> {
-    let cluster = Cluster::build_with(&read.resources, compat).map_err(|invalid| {
-        let errors = invalid.into_iter().map(|i| read.error(i.resource, i.error));
-        errors.collect::<Vec<_>>()
-    })?;
-    let mut hasher = DefaultHasher::new();
-    read.resources.iter().for_each(|resource| resource.raw.hash(&mut hasher));
-    Ok(Loaded { cluster, warnings: read.warnings.clone(), fingerprint: hasher.finish() })
 }
 
 impl Loaded {
