@@ -58,14 +58,15 @@ impl Installer {
         let size = snapshot.size();
         self.metrics.installed(size);
         let (endpoints, policies, rules) = (size.endpoints, size.policies, size.rules);
-        tracing::info!(endpoints, policies, rules, "{what}");
-        match snapshot.guarded.problem() {
+        let problem = snapshot.guarded.problem().map(|lost| lost.to_string());
+        match problem.clone() {
             None => self.guard.ready(),
-            Some(lost) => {
-                let problem = lost.to_string();
-                tracing::error!(%problem, "every request is refused");
-                self.guard.wait(problem);
-            }
+            Some(problem) => self.guard.wait(problem),
+        }
+        // Told last: whoever reads it may ask at once.
+        tracing::info!(endpoints, policies, rules, "{what}");
+        if let Some(problem) = problem {
+            tracing::error!(%problem, "every request is refused");
         }
     }
 
