@@ -1,0 +1,350 @@
+//! What a ruleset is made of: no more than policy needs, at the level at which it can be read,
+//! encoded, and walked.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use smol_str::SmolStr;
+use tortie_policy::{Direction, PolicyId, Side};
+
+/// Everything in the table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ruleset {
+    /// Chains by name.
+    pub chains: BTreeMap<SmolStr, Chain>,
+    /// Named sets and dispatch maps by name.
+    pub sets: HashMap<SmolStr, Set>,
+}
+
+/// Rules that are asked in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// Where packets enter; absent for a chain that others jump to. At the end of a base chain, and
+    /// of what it goes to, packets are accepted (its policy).
+    pub hook: Option<Hook>,
+    /// The rules.
+    pub rules: Vec<Rule>,
+}
+
+/// Where packets enter a base chain (of type `filter`, policy accept).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hook {
+    /// The point on their way.
+    pub point: HookPoint,
+    /// Chains of lower priority come first.
+    pub priority: i32,
+}
+
+/// A point on a packet's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HookPoint {
+    /// As it comes in, before it is known where it goes.
+    Prerouting,
+    /// To the host itself.
+    Input,
+    /// Through the host.
+    Forward,
+    /// From the host itself.
+    Output,
+}
+
+/// One rule: all matches must hold, then the statements take effect in order, then the verdict.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Criteria, cheap ones first.
+    pub matches: Vec<Match>,
+    /// What is done on the way.
+    pub statements: Vec<Statement>,
+    /// What becomes of the packet; it goes on to the next rule if absent.
+    pub verdict: Option<Verdict>,
+    /// What the rule stands for, for counters and for readers.
+    pub origin: Option<Origin>,
+}
+
+/// What a rule of the kernel stands for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// Who wrote it.
+    pub subject: Subject,
+    /// Direction, seen from the endpoint.
+    pub direction: Direction,
+    /// Position in the author's list; absent for the end of a tier or of the profiles.
+    pub rule: Option<usize>,
+}
+
+/// Who wrote a rule.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// A policy.
+    Policy(PolicyId),
+    /// A profile.
+    Profile(SmolStr),
+    /// The default action of a tier.
+    Tier(SmolStr),
+    /// The end of all profiles.
+    NoProfile,
+    /// A rule that is always there, by name (`failsafe`, `anti-spoofing`, `unknown interface`, …).
+    Fixed(SmolStr),
+}
+
+/// One criterion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Match {
+    /// Address family (`meta nfproto`). Stands before anything that looks at addresses.
+    Family(Family),
+    /// Name of an interface.
+    Interface {
+        /// Which.
+        way: Way,
+        /// Whether it must not match.
+        not: bool,
+        /// The name.
+        name: InterfaceMatch,
+    },
+    /// Transport protocol (`meta l4proto`). Stands before anything that looks at ports or ICMP,
+    /// except in [`Match::AddressPortSet`], whose key has it.
+    Protocol {
+        /// Whether it must be another one.
+        not: bool,
+        /// Its number.
+        number: u8,
+    },
+    /// An address in (or out of) any of some nets of one family; never empty. Several are an
+    /// anonymous interval set, without overlaps.
+    Nets {
+        /// Whose address.
+        side: Side,
+        /// Whether it must be in none of them.
+        not: bool,
+        /// The nets.
+        nets: Vec<IpNet>,
+    },
+    /// An address in a named set of kind [`SetKind::Address`] or [`SetKind::Net`].
+    AddressSet {
+        /// Whose address.
+        side: Side,
+        /// Whether it must not be in it.
+        not: bool,
+        /// The set's name.
+        set: SmolStr,
+        /// The family of the set.
+        family: Family,
+    },
+    /// Address, protocol and port in a named set of kind [`SetKind::AddressPort`].
+    AddressPortSet {
+        /// Whose address and port.
+        side: Side,
+        /// Whether they must not be in it.
+        not: bool,
+        /// The set's name.
+        set: SmolStr,
+        /// The family of the set.
+        family: Family,
+    },
+    /// Incoming interface and source address in a named set of kind [`SetKind::InterfaceAddress`]
+    /// or [`SetKind::InterfaceNet`].
+    InterfaceSourceSet {
+        /// Whether they must not be in it.
+        not: bool,
+        /// The set's name.
+        set: SmolStr,
+        /// The family of the set.
+        family: Family,
+        /// Whether the set is of nets.
+        nets: bool,
+    },
+    /// A port in any of some ranges (both ends included); never empty, without overlaps. Several
+    /// are an anonymous interval set.
+    Ports {
+        /// Whose port.
+        side: Side,
+        /// Whether it must be in none of them.
+        not: bool,
+        /// The ranges.
+        ranges: Vec<(u16, u16)>,
+    },
+    /// Type and, if given, code of ICMP or ICMPv6, whichever protocol was asked for before.
+    Icmp {
+        /// Whether it must be another pair.
+        not: bool,
+        /// The type.
+        kind: u8,
+        /// The code.
+        code: Option<u8>,
+    },
+    /// What connection tracking says, any of these (`ct state`).
+    Connection(Vec<ConnectionState>),
+    /// That a route back to the source leads over the interface it came from (`fib saddr . iif oif
+    /// missing` if not).
+    ReversePath {
+        /// Whether there must be none.
+        not: bool,
+    },
+    /// No more than so many packets.
+    Limit(Limit),
+}
+
+/// Address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const BOTH: [Family; 2] = [Family::V4, Family::V6];
+
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Family {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+}
+
+/// Which interface of a packet's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Way {
+    /// The one it came from (`iifname`).
+    In,
+    /// The one it goes to (`oifname`).
+    Out,
+}
+
+/// A name of interfaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InterfaceMatch {
+    /// One.
+    Exact(SmolStr),
+    /// All that begin with it (`cali*`).
+    Prefix(SmolStr),
+}
+
+/// What connection tracking says of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConnectionState {
+    /// It belongs to no connection and cannot begin one.
+    Invalid,
+    /// Of a connection whose first packet was let through.
+    Established,
+    /// About such a connection.
+    Related,
+    /// It begins one.
+    New,
+    /// It is exempt from tracking.
+    Untracked,
+}
+
+/// A rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Packets in each [`Limit::seconds`].
+    pub packets: u64,
+    /// 1, 60, 3600 or 86400.
+    pub seconds: u64,
+    /// Packets beyond the rate that may come at once.
+    pub burst: u32,
+}
+
+/// What a rule does on the way to its verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    /// Counts packets and bytes.
+    Counter,
+    /// Writes to the kernel's log.
+    Log {
+        /// What the line begins with; at most 127 bytes.
+        prefix: SmolStr,
+        /// Level of syslog, 0 (emergency) to 7 (debug).
+        level: u8,
+    },
+    /// Sends the packet's beginning to whoever listens.
+    Nflog {
+        /// Group of listeners.
+        group: u16,
+        /// Names the deciding rule; at most 127 bytes.
+        prefix: SmolStr,
+        /// Bytes of the packet.
+        length: u32,
+    },
+    /// Exempts the packet from connection tracking.
+    NoTrack,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The leg is done; the next one decides.
+    Accept,
+    /// It is dropped.
+    Drop,
+    /// It is refused: TCP by a reset, anything else by an ICMP error. Only in `input`, `forward` and
+    /// `output`.
+    Reject,
+    /// Back to whence the last jump came; in a base chain, accept.
+    Return,
+    /// On to another chain, and back.
+    Jump(SmolStr),
+    /// On to another chain, and not back.
+    Goto(SmolStr),
+    /// On to the chain that a dispatch map names for the interface; to the next rule if it names
+    /// none.
+    Dispatch {
+        /// Which interface.
+        way: Way,
+        /// The map's name.
+        map: SmolStr,
+    },
+}
+
+/// A named set or dispatch map.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Set {
+    /// What its elements are.
+    pub kind: SetKind,
+    /// The elements; no two overlap.
+    pub elements: HashSet<Element>,
+}
+
+/// What the elements of a named set are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SetKind {
+    /// Single addresses ([`Element::Net`] of full length); a hash set.
+    Address(Family),
+    /// Nets ([`Element::Net`]); an interval set.
+    Net(Family),
+    /// Addresses with protocol and port ([`Element::AddressPort`]); a concatenated hash set.
+    AddressPort(Family),
+    /// Interfaces with addresses ([`Element::InterfaceNet`] of full length); a concatenated hash set.
+    InterfaceAddress(Family),
+    /// Interfaces with nets ([`Element::InterfaceNet`]); a concatenated interval set.
+    InterfaceNet(Family),
+    /// Interfaces with the chain to go to ([`Element::Dispatch`]); a verdict map.
+    Dispatch,
+}
+
+/// One element of a set or map.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Element {
+    /// A net without host bits.
+    Net(IpNet),
+    /// An address with protocol and port.
+    AddressPort(IpAddr, u8, u16),
+    /// An interface with a net.
+    InterfaceNet(SmolStr, IpNet),
+    /// An interface with the chain its packets go to (a `goto`).
+    Dispatch(SmolStr, SmolStr),
+}
+
+impl Rule {
+    /// A short text that tells rules apart and survives in the kernel (as the rule's comment): a hash
+    /// of all the rule does, and its origin in words.
+    pub fn mark(&self) -> SmolStr {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        format!("{:?}{:?}{:?}", self.matches, self.statements, self.verdict).hash(&mut hasher);
+        smol_str::format_smolstr!("{:016x}", hasher.finish())
+    }
+}
