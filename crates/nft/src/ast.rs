@@ -2,10 +2,12 @@
 //! encoded, and walked.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use smol_str::SmolStr;
+use sha2::{Digest, Sha256};
+use smol_str::{SmolStr, SmolStrBuilder};
 use tortie_policy::{Direction, PolicyId, Side};
 
 /// Everything in the table.
@@ -155,7 +157,8 @@ pub enum Match {
         nets: bool,
     },
     /// A port in any of some ranges (both ends included); never empty, without overlaps. Several
-    /// are an anonymous interval set.
+    /// are an anonymous interval set. Behind a [`Match::Protocol`] of TCP, UDP, SCTP or UDPLite: nft
+    /// cannot print ports of others.
     Ports {
         /// Whose port.
         side: Side,
@@ -280,8 +283,9 @@ pub enum Verdict {
     Accept,
     /// It is dropped.
     Drop,
-    /// It is refused: TCP by a reset, anything else by an ICMP error. Only in `input`, `forward` and
-    /// `output`.
+    /// It is refused: by a TCP reset in a rule that asks for TCP ([`Rule::rejects_by_reset`]), else
+    /// by an ICMP error (port unreachable). Only in `input`, `forward` and `output`. Where TCP is to
+    /// get its reset and everything else an error, two rules say so.
     Reject,
     /// Back to whence the last jump came; in a base chain, accept.
     Return,
@@ -339,12 +343,47 @@ pub enum Element {
 }
 
 impl Rule {
-    /// A short text that tells rules apart and survives in the kernel (as the rule's comment): a hash
-    /// of all the rule does, and its origin in words.
+    /// A short text that tells rules apart and survives in the kernel, at the beginning of the rule's
+    /// comment: 16 hexadecimal digits, a hash of what the rule does and of its origin. The same in
+    /// every version of this program that writes the rule in the same words.
     pub fn mark(&self) -> SmolStr {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        format!("{:?}{:?}{:?}", self.matches, self.statements, self.verdict).hash(&mut hasher);
-        smol_str::format_smolstr!("{:016x}", hasher.finish())
+        let mut hash = Sha256::new();
+        hash.update(crate::text::rule(self));
+        if let Some(origin) = &self.origin {
+            hash.update(format!(" {origin}"));
+        }
+        let mut mark = SmolStrBuilder::new();
+        for byte in hash.finalize().iter().take(8) {
+            // Writing to memory does not fail.
+            let _ = write!(mark, "{byte:02x}");
+        }
+        mark.finish()
+    }
+
+    /// Whether [`Verdict::Reject`] is a TCP reset here: whether the rule is of TCP only.
+    pub fn rejects_by_reset(&self) -> bool {
+        self.matches.contains(&Match::Protocol { not: false, number: 6 })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.subject, self.direction)?;
+        match self.rule {
+            Some(rule) => write!(f, " rule {rule}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Policy(id) => id.fmt(f),
+            Subject::Profile(name) => write!(f, "profile {name}"),
+            Subject::Tier(name) => write!(f, "end of tier {name}"),
+            Subject::NoProfile => f.write_str("end of profiles"),
+            Subject::Fixed(name) => f.write_str(name),
+        }
     }
 }

@@ -12,10 +12,11 @@
 mod ast;
 mod delta;
 mod kernel;
+pub mod text;
 
 pub use ast::{
     Chain, ConnectionState, Element, Family, Hook, HookPoint, InterfaceMatch, Limit, Match, Origin,
     Rule, Ruleset, Set, SetKind, Statement, Subject, Verdict, Way,
 };
-pub use delta::Delta;
+pub use delta::{Delta, Elements};
 pub use kernel::{ApplyError, Counter, Found, FoundChain, FoundRule, FoundSet, Kernel, Op, Place};
