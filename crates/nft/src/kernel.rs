@@ -115,6 +115,8 @@ pub struct Found {
 pub struct FoundChain {
     /// Where packets enter it.
     pub hook: Option<Hook>,
+    /// Whether it enters in a way that [`Hook`] cannot say (another type or policy, a device).
+    pub strange: bool,
     /// Its rules, in order.
     pub rules: Vec<FoundRule>,
 }
@@ -131,12 +133,15 @@ pub struct FoundRule {
 }
 
 /// A set that was found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct FoundSet {
     /// What its elements are; absent for a kind that is none of ours.
     pub kind: Option<SetKind>,
     /// Its elements.
     pub elements: HashSet<Element>,
+    /// Whether there are others, which [`Element`] cannot say (a range that is no net, another
+    /// verdict, a timeout): [`Op::FlushSet`] removes them too.
+    pub strange: bool,
 }
 
 /// Why the kernel did not take a batch.
