@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Finds what decides at a place where policy is enforced. [`Cluster`] is the reference.
-pub trait Engine {
+pub trait Engine: Sync {
     /// What decides at a workload in one direction.
     fn at_workload<'a>(
         &'a self,
@@ -25,7 +25,7 @@ pub trait Engine {
 }
 
 /// Decides about traffic at one place in one direction: found once, asked about many flows.
-pub trait Decider {
+pub trait Decider: Sync {
     /// Whether no policy applies here.
     fn is_open(&self) -> bool;
 

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use serde::Serialize;
-use tortie_policy::{Matrix, PortSpec};
+use tortie_policy::{Cell, Matrix, PortSpec};
 
 use crate::input::{EngineName, Files};
 use crate::output::{Failure, Format, Progress, YES, json, text};
@@ -63,25 +66,62 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
 
 fn answer(matrix: &Matrix<'_>, ports: &[PortSpec]) -> Answer {
     let endpoints: Vec<String> = matrix.endpoints().map(|e| e.id.to_string()).collect();
-    let mut progress = Progress::new("rows", ports.len() * matrix.len());
+    let progress = Mutex::new(Progress::new("rows", ports.len() * matrix.len()));
     let mut answer =
         Answer { endpoints: endpoints.clone(), matrix: BTreeMap::new(), conditional: Vec::new() };
     for port in ports {
-        let mut rows = Vec::new();
-        for (index, from) in endpoints.iter().enumerate() {
-            let row = matrix.row(index, *port);
-            let named = row.iter().zip(&endpoints).filter(|(cell, _)| cell.conditional);
+        let rows = rows(matrix, *port, &progress);
+        for (row, from) in rows.iter().zip(&endpoints) {
+            let named =
+                row.iter().zip(&endpoints).filter(|(reach, _)| **reach == Reach::Conditional);
             answer.conditional.extend(named.map(|(_, to)| Conditional {
                 port: port.to_string(),
                 from: from.clone(),
                 to: to.clone(),
             }));
-            rows.push(row.iter().map(|cell| cell.allowed).collect());
-            progress.step();
         }
-        answer.matrix.insert(port.to_string(), rows);
+        let reached = |row: Vec<Reach>| row.into_iter().map(|reach| reach != Reach::No).collect();
+        answer.matrix.insert(port.to_string(), rows.into_iter().map(reached).collect());
     }
     answer
+}
+
+/// Whether one workload reaches another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Yes,
+    /// As far as the network can tell.
+    Conditional,
+    No,
+}
+
+impl From<&Cell<'_>> for Reach {
+    fn from(cell: &Cell<'_>) -> Reach {
+        match (cell.allowed, cell.conditional) {
+            (false, _) => Reach::No,
+            (true, true) => Reach::Conditional,
+            (true, false) => Reach::Yes,
+        }
+    }
+}
+
+/// All rows of a port, each processor with a share of them.
+fn rows(matrix: &Matrix<'_>, port: PortSpec, progress: &Mutex<Progress>) -> Vec<Vec<Reach>> {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut rows = vec![Vec::new(); matrix.len()];
+    thread::scope(|scope| {
+        let share = rows.len().div_ceil(processors).max(1);
+        for (number, share_of_rows) in rows.chunks_mut(share).enumerate() {
+            scope.spawn(move || {
+                for (offset, row) in share_of_rows.iter_mut().enumerate() {
+                    let cells = matrix.row(number * share + offset, port);
+                    *row = cells.iter().map(Reach::from).collect();
+                    progress.lock().unwrap_or_else(PoisonError::into_inner).step();
+                }
+            });
+        }
+    });
+    rows
 }
 
 fn table(answer: &Answer) -> String {
