@@ -11,7 +11,9 @@
 
 mod ast;
 mod delta;
+pub mod interpret;
 mod kernel;
+pub mod render;
 pub mod text;
 
 pub use ast::{

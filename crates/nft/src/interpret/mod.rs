@@ -1,0 +1,273 @@
+//! Walks a ruleset as the kernel would, for one packet.
+//!
+//! It shares nothing with the renderer but the ruleset's own types, so that each can be held against
+//! the other.
+
+mod packet;
+
+use smol_str::SmolStr;
+use tortie_policy::Side;
+
+use crate::{
+    Chain, ConnectionState, Element, Hook, HookPoint, Origin, Rule, Ruleset, Set, Statement,
+    Verdict, Way,
+};
+
+pub use packet::Packet;
+
+/// Priority of connection tracking: what comes before it knows of no connections.
+const TRACKING: i32 = -200;
+
+/// Deepest nesting of chains that the kernel takes.
+const MAX_DEPTH: usize = 16;
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether no base chain drops or refuses it.
+    pub passes: bool,
+    /// What each base chain it comes to says, in order; the last one is the one that drops it.
+    pub legs: Vec<Leg>,
+    /// Whether it is exempt from connection tracking.
+    pub untracked: bool,
+}
+
+/// What one base chain says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leg {
+    /// The base chain.
+    pub chain: SmolStr,
+    /// What becomes of the packet here: accept, drop or reject.
+    pub verdict: Verdict,
+    /// What the deciding rule stands for; absent if none decided, or one that stands for nothing.
+    pub origin: Option<Origin>,
+    /// Rules that were met on the way and let the packet go on, if they stand for something.
+    pub passed: Vec<Origin>,
+}
+
+/// A ruleset that cannot be walked: it refers to something that is not there, or goes in circles.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// A rule goes to a chain that is not there.
+    #[error("there is no chain `{0}`")]
+    NoChain(SmolStr),
+    /// A rule asks a set that is not there.
+    #[error("there is no set `{0}`")]
+    NoSet(SmolStr),
+    /// Chains go to each other deeper than the kernel allows.
+    #[error("chain `{0}` is nested too deep")]
+    TooDeep(SmolStr),
+    /// A rule looks at something before it is known to be there, or has a verdict where it cannot.
+    #[error("a rule of `{0}` {1}")]
+    Misplaced(SmolStr, &'static str),
+}
+
+/// Walks a packet through all base chains on its way.
+///
+/// # Errors
+/// If the ruleset is broken on the packet's way.
+pub fn walk(ruleset: &Ruleset, packet: &Packet) -> Result<Outcome, Broken> {
+    let mut outcome = Outcome { passes: true, ..Outcome::default() };
+    for (name, hook, chain) in bases(ruleset, packet) {
+        let tracked = hook.priority > TRACKING;
+        let state = match (tracked, outcome.untracked) {
+            (false, _) => None,
+            (true, true) => Some(ConnectionState::Untracked),
+            (true, false) => Some(packet.state),
+        };
+        let mut walker = Walker {
+            ruleset,
+            packet,
+            hook,
+            state,
+            leg: None,
+            passed: Vec::new(),
+            untracked: false,
+        };
+        walker.chain(name, chain, 0)?;
+        outcome.untracked |= walker.untracked;
+        let (verdict, origin) = walker.leg.unwrap_or((Verdict::Accept, None));
+        let drops = verdict != Verdict::Accept;
+        outcome.legs.push(Leg { chain: name.clone(), verdict, origin, passed: walker.passed });
+        if drops {
+            outcome.passes = false;
+            break;
+        }
+    }
+    Ok(outcome)
+}
+
+/// The base chains on a packet's way, in order.
+fn bases<'r>(ruleset: &'r Ruleset, packet: &Packet) -> Vec<(&'r SmolStr, Hook, &'r Chain)> {
+    let points: &[HookPoint] = match (&packet.from, &packet.to) {
+        (Some(_), Some(_)) => &[HookPoint::Prerouting, HookPoint::Forward],
+        (Some(_), None) => &[HookPoint::Prerouting, HookPoint::Input],
+        (None, _) => &[HookPoint::Output],
+    };
+    let mut bases = Vec::new();
+    for point in points {
+        let here =
+            ruleset.chains.iter().filter_map(|(name, chain)| Some((name, chain.hook?, chain)));
+        let mut here: Vec<_> = here.filter(|(_, hook, _)| hook.point == *point).collect();
+        here.sort_by_key(|(_, hook, _)| hook.priority);
+        bases.extend(here);
+    }
+    bases
+}
+
+/// Where the walk goes on.
+enum Next {
+    /// With the next rule.
+    Rule,
+    /// With the rule behind the last jump.
+    Back,
+    /// Nowhere: the base chain is done.
+    Done,
+}
+
+struct Walker<'a> {
+    ruleset: &'a Ruleset,
+    packet: &'a Packet,
+    hook: Hook,
+    /// What tracking says, where it has been asked.
+    state: Option<ConnectionState>,
+    /// The verdict of the base chain and what it stands for.
+    leg: Option<(Verdict, Option<Origin>)>,
+    passed: Vec<Origin>,
+    untracked: bool,
+}
+
+impl Walker<'_> {
+    fn chain(&mut self, name: &SmolStr, chain: &Chain, depth: usize) -> Result<Next, Broken> {
+        if depth > MAX_DEPTH {
+            return Err(Broken::TooDeep(name.clone()));
+        }
+        for rule in &chain.rules {
+            self.check(name, rule)?;
+            if !self.matches(rule)? {
+                continue;
+            }
+            match self.rule(rule, depth)? {
+                Next::Rule => {}
+                Next::Back => return Ok(Next::Back),
+                Next::Done => return Ok(Next::Done),
+            }
+        }
+        Ok(Next::Back)
+    }
+
+    fn rule(&mut self, rule: &Rule, depth: usize) -> Result<Next, Broken> {
+        self.untracked |= rule.statements.contains(&Statement::NoTrack);
+        let decided = |walker: &mut Self, verdict| {
+            walker.leg = Some((verdict, rule.origin.clone()));
+            Ok(Next::Done)
+        };
+        match &rule.verdict {
+            None => {
+                self.passed.extend(rule.origin.clone());
+                Ok(Next::Rule)
+            }
+            Some(verdict @ (Verdict::Accept | Verdict::Drop | Verdict::Reject)) => {
+                decided(self, verdict.clone())
+            }
+            Some(Verdict::Return) => {
+                self.passed.extend(rule.origin.clone());
+                match depth {
+                    0 => decided(self, Verdict::Accept),
+                    _ => Ok(Next::Back),
+                }
+            }
+            Some(Verdict::Jump(target)) => match self.enter(target, depth)? {
+                Next::Done => Ok(Next::Done),
+                Next::Rule | Next::Back => Ok(Next::Rule),
+            },
+            Some(Verdict::Goto(target)) => self.enter(target, depth),
+            Some(Verdict::Dispatch { way, map }) => {
+                let interface = match way {
+                    Way::In => &self.packet.from,
+                    Way::Out => &self.packet.to,
+                };
+                match self.dispatched(map, interface.as_ref())? {
+                    Some(target) => self.enter(&target, depth),
+                    None => Ok(Next::Rule),
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, target: &SmolStr, depth: usize) -> Result<Next, Broken> {
+        let chain = self.ruleset.chains.get(target);
+        let chain = chain.ok_or_else(|| Broken::NoChain(target.clone()))?;
+        self.chain(target, chain, depth + 1)
+    }
+
+    fn dispatched(
+        &self,
+        map: &SmolStr,
+        interface: Option<&SmolStr>,
+    ) -> Result<Option<SmolStr>, Broken> {
+        let set = self.set(map)?;
+        let found = set.elements.iter().find_map(|element| match element {
+            Element::Dispatch(name, chain) if Some(name) == interface => Some(chain.clone()),
+            _ => None,
+        });
+        Ok(found)
+    }
+
+    fn set(&self, name: &SmolStr) -> Result<&Set, Broken> {
+        self.ruleset.sets.get(name).ok_or_else(|| Broken::NoSet(name.clone()))
+    }
+
+    /// What the kernel would not take, or would read differently.
+    fn check(&self, chain: &SmolStr, rule: &Rule) -> Result<(), Broken> {
+        let misplaced = |what| Err(Broken::Misplaced(chain.clone(), what));
+        let early = self.hook.point == HookPoint::Prerouting;
+        if early && rule.verdict == Some(Verdict::Reject) {
+            return misplaced("refuses packets too early");
+        }
+        if self.hook.priority > TRACKING && rule.statements.contains(&Statement::NoTrack) {
+            return misplaced("exempts packets from tracking too late");
+        }
+        let (mut protocol, mut family) = (None, None);
+        for matched in &rule.matches {
+            match packet::needs(matched) {
+                packet::Needs::Ports if protocol.is_none() => {
+                    return misplaced("looks at ports before the protocol");
+                }
+                packet::Needs::Icmp if !matches!(protocol, Some(1 | 58)) => {
+                    return misplaced("looks at ICMP before the protocol");
+                }
+                packet::Needs::Family(wanted) if family != Some(wanted) => {
+                    return misplaced("looks at addresses before their family");
+                }
+                packet::Needs::Tracking if self.state.is_none() => {
+                    return misplaced("asks about connections too early");
+                }
+                packet::Needs::Nothing(p, f) => {
+                    protocol = p.or(protocol);
+                    family = f.or(family);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn matches(&self, rule: &Rule) -> Result<bool, Broken> {
+        for matched in &rule.matches {
+            let set = packet::set_of(matched).map(|name| self.set(name)).transpose()?;
+            if !self.packet.meets(matched, set, self.state) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The end of a packet that a side is.
+fn address(packet: &Packet, side: Side) -> std::net::IpAddr {
+    match side {
+        Side::Source => packet.source,
+        Side::Destination => packet.destination,
+    }
+}

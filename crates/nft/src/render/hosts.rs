@@ -1,0 +1,178 @@
+//! Host endpoints: which interfaces they are about, and the chains of their planes.
+
+use std::collections::BTreeMap;
+
+use smol_str::SmolStr;
+use tortie_calc::{EndpointTier, LocalHost};
+use tortie_policy::{Direction, Interface, Plane};
+
+use super::base::PASS;
+use super::content::{Content, Endpoint, Role};
+use super::graph::Graph;
+use super::output::Output;
+use super::state::State;
+use super::{Interfaces, is_usable};
+use crate::{Element, Way};
+
+/// A plane in one direction, with the map from interfaces to its chains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum HostMap {
+    FromUntracked,
+    ToUntracked,
+    FromPreDnat,
+    FromForward,
+    ToForward,
+    FromNormal,
+    ToNormal,
+}
+
+impl HostMap {
+    pub(super) const ALL: [HostMap; 7] = [
+        HostMap::FromUntracked,
+        HostMap::ToUntracked,
+        HostMap::FromPreDnat,
+        HostMap::FromForward,
+        HostMap::ToForward,
+        HostMap::FromNormal,
+        HostMap::ToNormal,
+    ];
+
+    pub(super) fn name(self) -> SmolStr {
+        SmolStr::new_static(match self {
+            HostMap::FromUntracked => "from-host-untracked",
+            HostMap::ToUntracked => "to-host-untracked",
+            HostMap::FromPreDnat => "from-host-prednat",
+            HostMap::FromForward => "from-host-forward",
+            HostMap::ToForward => "to-host-forward",
+            HostMap::FromNormal => "from-host",
+            HostMap::ToNormal => "to-host",
+        })
+    }
+
+    fn plane(self) -> Plane {
+        match self {
+            HostMap::FromUntracked | HostMap::ToUntracked => Plane::Untracked,
+            HostMap::FromPreDnat => Plane::PreDnat,
+            HostMap::FromForward | HostMap::ToForward => Plane::Forward,
+            HostMap::FromNormal | HostMap::ToNormal => Plane::Normal,
+        }
+    }
+
+    fn direction(self) -> Direction {
+        match self.way() {
+            Way::In => Direction::Ingress,
+            Way::Out => Direction::Egress,
+        }
+    }
+
+    pub(super) fn way(self) -> Way {
+        match self {
+            HostMap::FromUntracked
+            | HostMap::FromPreDnat
+            | HostMap::FromForward
+            | HostMap::FromNormal => Way::In,
+            HostMap::ToUntracked | HostMap::ToForward | HostMap::ToNormal => Way::Out,
+        }
+    }
+}
+
+/// Where the chains of host endpoints are used.
+#[derive(Debug, Default)]
+pub(super) struct Hosts {
+    dispatched: BTreeMap<(HostMap, SmolStr), SmolStr>,
+    /// Chains of the host endpoint for all other interfaces.
+    pub(super) wildcard: BTreeMap<HostMap, SmolStr>,
+    used: Vec<SmolStr>,
+}
+
+impl Hosts {
+    /// Puts all chains where they belong.
+    pub(super) fn settle(
+        &mut self,
+        state: &State,
+        interfaces: &Interfaces,
+        graph: &mut Graph,
+        output: &mut Output,
+    ) {
+        let (named, all) = select(state, interfaces);
+        let (mut dispatched, mut wildcard, mut used) =
+            (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        for map in HostMap::ALL {
+            let mut chain = |host: &LocalHost| {
+                let name = graph.acquire(content(state, host, map)?);
+                used.push(name.clone());
+                Some(name)
+            };
+            // Packets before tracking are no matter of the host endpoint for all interfaces.
+            let all = all.filter(|_| map.plane() != Plane::Untracked).and_then(&mut chain);
+            for (interface, host) in &named {
+                // Who has a host endpoint of his own is not asked by that for all.
+                let chain = chain(host).or_else(|| all.as_ref().map(|_| PASS));
+                dispatched.extend(chain.map(|chain| ((map, interface.clone()), chain)));
+            }
+            wildcard.extend(all.map(|chain| (map, chain)));
+        }
+        for ((map, interface), chain) in &self.dispatched {
+            let element = Element::Dispatch(interface.clone(), chain.clone());
+            if dispatched.get(&(*map, interface.clone())) != Some(chain) {
+                output.remove(&map.name(), element);
+            }
+        }
+        for ((map, interface), chain) in &dispatched {
+            output.add(&map.name(), Element::Dispatch(interface.clone(), chain.clone()));
+        }
+        self.used.iter().for_each(|name| graph.release(name));
+        (self.dispatched, self.wildcard, self.used) = (dispatched, wildcard, used);
+    }
+}
+
+/// The host endpoint of each interface, and that for all others: of several the first by name,
+/// whether it names the interface or expects one of its addresses.
+fn select<'a>(
+    state: &'a State,
+    interfaces: &Interfaces,
+) -> (BTreeMap<SmolStr, &'a LocalHost>, Option<&'a LocalHost>) {
+    let (mut named, mut all) = (BTreeMap::new(), None);
+    for host in state.hosts.values() {
+        match &host.interface {
+            Interface::All => all = all.or(Some(&**host)),
+            Interface::Named(name) => {
+                if is_usable(name) {
+                    named.entry(name.clone()).or_insert(&**host);
+                }
+            }
+            Interface::ByAddress => {
+                let has = |addresses: &std::collections::BTreeSet<_>| {
+                    host.addresses.iter().any(|address| addresses.contains(address))
+                };
+                for (name, _) in
+                    interfaces.hosts.iter().filter(|(name, a)| is_usable(name) && has(a))
+                {
+                    named.entry(name.clone()).or_insert(&**host);
+                }
+            }
+        }
+    }
+    (named, all)
+}
+
+/// What a host endpoint asks in one plane; nothing if packets go on there anyway.
+fn content(state: &State, host: &LocalHost, map: HostMap) -> Option<Content> {
+    let (plane, direction) = (map.plane(), map.direction());
+    let untracked = plane != Plane::Untracked
+        && !tiers(host, Plane::Untracked).is_empty()
+        && host.interface != Interface::All;
+    let role = Role::Host { plane, untracked };
+    let tiers = state.tiers(tiers(host, plane), direction, role.place());
+    let profiles = match plane {
+        Plane::Normal => host.profiles.clone(),
+        _ => Vec::new(),
+    };
+    let asks = plane == Plane::Normal || !tiers.is_empty();
+    asks.then_some(Content::Endpoint(Endpoint { direction, role, tiers, profiles }))
+}
+
+fn tiers(host: &LocalHost, plane: Plane) -> &[EndpointTier] {
+    let own = host.planes.iter().find(|(own, _)| *own == plane);
+    own.map(|(_, tiers)| &**tiers).unwrap_or_default()
+}

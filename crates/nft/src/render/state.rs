@@ -1,0 +1,86 @@
+//! What the ruleset is rendered from: the last word on everything updates tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+use tortie_calc::{ActivePolicy, ActiveProfile, EndpointTier, LocalEndpoint, LocalHost, Settings};
+use tortie_policy::{Compat, Direction, EndpointId, HostSettings, PolicyId};
+
+use super::content;
+use super::criteria::Known;
+use super::rule::{Place, Writer};
+use super::sets::IpSets;
+use super::words::Words;
+
+/// The last word on everything updates tell.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) sets: IpSets,
+    pub(super) policies: BTreeMap<PolicyId, Arc<ActivePolicy>>,
+    pub(super) profiles: BTreeMap<SmolStr, Arc<ActiveProfile>>,
+    pub(super) endpoints: BTreeMap<EndpointId, Arc<LocalEndpoint>>,
+    pub(super) hosts: BTreeMap<SmolStr, Arc<LocalHost>>,
+    /// Addresses that several workloads claim.
+    pub(super) disputed: BTreeSet<IpAddr>,
+    pub(super) settings: Arc<Settings>,
+}
+
+impl State {
+    pub(super) fn compat(&self) -> Compat {
+        self.settings.compat
+    }
+
+    pub(super) fn host(&self) -> &HostSettings {
+        &self.settings.host
+    }
+
+    pub(super) fn known(&self) -> Known<'_> {
+        // Whether claims are known at all.
+        let told = self.settings.addresses;
+        // IPv4 comes first in order.
+        let four = self.disputed.first().is_some_and(IpAddr::is_ipv4);
+        let six = self.disputed.last().is_some_and(IpAddr::is_ipv6);
+        let disputed = [told && four, told && six];
+        Known { sets: &self.sets, compat: self.compat(), disputed }
+    }
+
+    pub(super) fn writer<'a>(
+        &'a self,
+        words: &'a Words,
+        place: Place,
+        direction: Direction,
+    ) -> Writer<'a> {
+        Writer { known: self.known(), words, place, direction }
+    }
+
+    /// Whether a policy is enforced: staged ones are not. One that is missing is, until it is known.
+    pub(super) fn is_enforced(&self, id: &PolicyId) -> bool {
+        match self.policies.get(id) {
+            Some(active) => active.policy.staged.is_none(),
+            None => !id.kind.is_staged(),
+        }
+    }
+
+    /// The tiers of an endpoint with policies that are enforced in a direction. A tier whose policies
+    /// are all staged does not count.
+    pub(super) fn tiers(
+        &self,
+        tiers: &[EndpointTier],
+        direction: Direction,
+        place: Place,
+    ) -> Vec<content::Tier> {
+        let tiers = tiers.iter().map(|tier| content::Tier {
+            name: tier.name.clone(),
+            direction,
+            place,
+            denies: tier.default_action == tortie_policy::DefaultAction::Deny,
+            policies: {
+                let policies = tier.policies(direction).iter();
+                policies.filter(|id| self.is_enforced(id)).cloned().collect()
+            },
+        });
+        tiers.filter(|tier| !tier.policies.is_empty()).collect()
+    }
+}

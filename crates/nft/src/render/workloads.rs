@@ -1,0 +1,154 @@
+//! Workloads: their interfaces, the chains these go to, and the addresses they send from.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ipnet::IpNet;
+use smol_str::SmolStr;
+use tortie_calc::LocalEndpoint;
+use tortie_policy::{Direction, EndpointId};
+
+use super::base::{self, FROM_WORKLOAD, TO_WORKLOAD, UNNAMED};
+use super::content::{Content, Endpoint, Role};
+use super::criteria;
+use super::graph::Graph;
+use super::output::Output;
+use super::state::State;
+use super::{Interfaces, Options, is_usable};
+use crate::{Element, Family};
+
+/// Where workloads are connected.
+#[derive(Debug, Default)]
+pub(super) struct Workloads {
+    wired: HashMap<EndpointId, Wired>,
+    interfaces: HashMap<EndpointId, SmolStr>,
+    /// Who claims an interface: one in a sound cluster, else the first by name has it.
+    claims: HashMap<SmolStr, BTreeSet<EndpointId>>,
+    dirty: BTreeSet<EndpointId>,
+}
+
+/// A workload in the ruleset.
+#[derive(Debug, Default)]
+struct Wired {
+    chains: Vec<SmolStr>,
+    elements: BTreeSet<(SmolStr, Element)>,
+}
+
+impl Workloads {
+    /// A workload has changed, come or gone.
+    pub(super) fn touch(&mut self, id: &EndpointId) {
+        self.dirty.insert(id.clone());
+    }
+
+    /// Puts everything where it belongs.
+    pub(super) fn settle(
+        &mut self,
+        state: &State,
+        (options, interfaces): (&Options, &Interfaces),
+        graph: &mut Graph,
+        output: &mut Output,
+    ) {
+        for id in self.dirty.clone() {
+            let endpoint = state.endpoints.get(&id);
+            self.claim(&id, endpoint.and_then(|e| interface(e, interfaces)));
+        }
+        for id in std::mem::take(&mut self.dirty) {
+            let endpoint = state.endpoints.get(&id);
+            let has = |name: &&SmolStr| {
+                self.claims.get(*name).and_then(BTreeSet::first).is_some_and(|first| *first == id)
+            };
+            let interface = self.interfaces.get(&id).filter(has);
+            let wired = endpoint.zip(interface);
+            let new = wired.map(|(e, name)| Wired::new(e, name, state, options, graph));
+            let old = self.wired.remove(&id).unwrap_or_default();
+            let none = BTreeSet::new();
+            let elements = new.as_ref().map_or(&none, |new| &new.elements);
+            for (set, element) in old.elements.difference(elements) {
+                output.remove(set, element.clone());
+            }
+            for (set, element) in elements.difference(&old.elements) {
+                output.add(set, element.clone());
+            }
+            old.chains.iter().for_each(|chain| graph.release(chain));
+            self.wired.extend(new.map(|new| (id, new)));
+        }
+    }
+
+    /// Notes whose an interface is. Others who claim it, or claimed it, have to be looked at again.
+    fn claim(&mut self, id: &EndpointId, name: Option<SmolStr>) {
+        let old = match &name {
+            Some(name) => self.interfaces.insert(id.clone(), name.clone()),
+            None => self.interfaces.remove(id),
+        };
+        if old == name {
+            return;
+        }
+        if let Some(old) = old {
+            let claims = self.claims.entry(old.clone()).or_default();
+            claims.remove(id);
+            self.dirty.extend(claims.iter().cloned());
+            if claims.is_empty() {
+                self.claims.remove(&old);
+            }
+        }
+        if let Some(name) = name {
+            let claims = self.claims.entry(name).or_default();
+            claims.insert(id.clone());
+            self.dirty.extend(claims.iter().cloned());
+        }
+    }
+}
+
+/// The workload's interface: as found, or else as named.
+fn interface(endpoint: &LocalEndpoint, interfaces: &Interfaces) -> Option<SmolStr> {
+    let name = interfaces.workloads.get(&endpoint.id).unwrap_or(&endpoint.interface);
+    is_usable(name).then(|| name.clone())
+}
+
+impl Wired {
+    fn new(
+        endpoint: &LocalEndpoint,
+        interface: &SmolStr,
+        state: &State,
+        options: &Options,
+        graph: &mut Graph,
+    ) -> Wired {
+        let from = graph.acquire(content(endpoint, state, Direction::Egress));
+        let to = graph.acquire(content(endpoint, state, Direction::Ingress));
+        let dispatch = |chain: &SmolStr| Element::Dispatch(interface.clone(), chain.clone());
+        let mut elements: BTreeSet<(SmolStr, Element)> = sources(endpoint, interface).collect();
+        elements.insert((FROM_WORKLOAD, dispatch(&from)));
+        elements.insert((TO_WORKLOAD, dispatch(&to)));
+        if !options.prefixes.iter().any(|prefix| interface.starts_with(prefix.as_str())) {
+            elements.extend(UNNAMED.into_iter().map(|(map, chain)| (map, dispatch(&chain))));
+        }
+        Wired { chains: vec![from, to], elements }
+    }
+}
+
+fn content(endpoint: &LocalEndpoint, state: &State, direction: Direction) -> Content {
+    // Only what comes to a workload is checked by its sidecar.
+    let http = direction == Direction::Ingress && endpoint.application_enforced;
+    let role = Role::Workload { http };
+    Content::Endpoint(Endpoint {
+        direction,
+        role,
+        tiers: state.tiers(&endpoint.tiers, direction, role.place()),
+        profiles: endpoint.profiles.clone(),
+    })
+}
+
+/// The addresses a workload may send from, as elements of the sets they are in.
+fn sources<'a>(
+    endpoint: &'a LocalEndpoint,
+    interface: &'a SmolStr,
+) -> impl Iterator<Item = (SmolStr, Element)> + 'a {
+    let own = endpoint.addresses.iter().map(|address| IpNet::from(address.to_canonical()));
+    let granted = Family::BOTH
+        .into_iter()
+        .flat_map(|family| criteria::widest(&endpoint.spoofed_sources, family).into_iter());
+    own.chain(granted).map(|net| {
+        let single = net.prefix_len() == net.max_prefix_len();
+        let (set, _) = base::sources(Family::of(net.addr()), !single);
+        (set, Element::InterfaceNet(interface.clone(), net))
+    })
+}
