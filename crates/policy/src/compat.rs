@@ -63,8 +63,6 @@ points! {
     ForeignTrustDomain = "foreign-trust-domain", Verdicts;
     /// An Allow with `http` is an Allow at layer 4.
     HttpWithoutEnforcer = "http-without-enforcer", Verdicts;
-    /// What cannot be decided is answered with the code `INVALID_ARGUMENT`.
-    InvalidArgumentCodes = "invalid-argument-codes", Authorizer;
     /// An invalid policy counts as absent.
     InvalidPolicyVanishes = "invalid-policy-vanishes", Resources;
     /// A sidecar's view has no address family.
