@@ -34,6 +34,15 @@ pub trait Kernel {
     /// # Errors
     /// If the kernel does not answer.
     fn counters(&mut self) -> io::Result<HashMap<(SmolStr, u64), Counter>>;
+
+    /// The counters of the rules of one chain, by handle; none if it is not there.
+    ///
+    /// # Errors
+    /// If the kernel does not answer.
+    fn chain_counters(&mut self, chain: &SmolStr) -> io::Result<HashMap<u64, Counter>> {
+        let all = self.counters()?.into_iter();
+        Ok(all.filter(|((of, _), _)| of == chain).map(|((_, rule), c)| (rule, c)).collect())
+    }
 }
 
 /// One step of a batch. The table is `inet tortie`.

@@ -13,6 +13,7 @@ mod ast;
 mod delta;
 pub mod interpret;
 mod kernel;
+pub mod program;
 pub mod render;
 pub mod text;
 
