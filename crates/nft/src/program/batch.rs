@@ -262,7 +262,11 @@ impl NextChain {
             }
             rule
         };
-        KnownChain { hook: self.hook, strange: false, rules: self.rules.into_iter().map(&mut known).collect() }
+        KnownChain {
+            hook: self.hook,
+            strange: false,
+            rules: self.rules.into_iter().map(&mut known).collect(),
+        }
     }
 }
 

@@ -58,7 +58,10 @@ impl Pending {
         pending.chains.extend(ruleset.chains.keys().cloned());
         for (name, set) in &ruleset.sets {
             match found.and_then(|found| found.sets.get(name)) {
-                Some(there) if !there.strange && there.kind == Some(set.kind) && there.elements == set.elements => {}
+                Some(there)
+                    if !there.strange
+                        && there.kind == Some(set.kind)
+                        && there.elements == set.elements => {}
                 Some(there) if !there.strange => {
                     let elements = difference(&there.elements, &set.elements);
                     pending.sets.insert(name.clone(), SetChange::Elements(elements));

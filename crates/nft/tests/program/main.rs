@@ -175,8 +175,7 @@ proptest! {
             let next = world(seed);
             let log = programmer.kernel().log.len();
             programmer.kernel().faults.extend([Fault::Refuse(EINVAL); 2]);
-            let report = settle(&mut programmer, &next, delta(&ruleset, &next));
-            prop_assert!(!report.changed() || report.rewritten, "{report:?}");
+            settle(&mut programmer, &next, delta(&ruleset, &next));
             assert_is(programmer.kernel(), &next);
             let base = |op: &Op| matches!(op, Op::DeleteChain(n) if n == "input" || n == "forward");
             prop_assert!(!programmer.kernel().log[log..].iter().any(base));
@@ -311,6 +310,22 @@ fn what_refers_to_ours_from_outside_is_found_and_removed() {
     assert_eq!(errors, 3, "EBUSY may pass by itself");
     assert!(result.unwrap().read);
     assert_is(programmer.kernel(), &new);
+}
+
+#[test]
+fn what_is_refused_twice_is_written_anew() {
+    let mut programmer = Programmer::new(Memory::default());
+    let old = one_chain(vec![counting("a", 0), counting("b", 0)]);
+    settle(&mut programmer, &old, delta(&Ruleset::default(), &old));
+    programmer.kernel().count();
+    programmer.kernel().faults.extend([Fault::Refuse(EINVAL); 2]);
+    let new = one_chain(vec![counting("a", 0), counting("c", 0)]);
+    let report = programmer.update(&new, delta(&old, &new)).unwrap();
+    assert!(report.read && report.rewritten && report.refused.is_some(), "{report:?}");
+    assert_eq!(handles(&mut programmer), [3, 4]);
+    let counters = programmer.counters().unwrap();
+    let packets: Vec<_> = counters.values().map(|counter| counter.packets).collect();
+    assert_eq!(packets, [1, 1, 0], "what stays counts on: {counters:?}");
 }
 
 #[test]

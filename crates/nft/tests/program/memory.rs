@@ -1,6 +1,6 @@
 //! A kernel in memory that checks what the real one checks, and fails when told to.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -230,7 +230,7 @@ impl State {
                     set.elements.remove(element).then_some(()).ok_or(ENOENT)?;
                 }
             }
-            Op::FlushSet(name) => self.flush(self.sets.get_mut(name).ok_or(ENOENT)?),
+            Op::FlushSet(name) => flush(self.sets.get_mut(name).ok_or(ENOENT)?),
         }
         Ok(None)
     }
