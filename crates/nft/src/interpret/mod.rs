@@ -68,37 +68,54 @@ pub enum Broken {
 /// If the ruleset is broken on the packet's way.
 pub fn walk(ruleset: &Ruleset, packet: &Packet) -> Result<Outcome, Broken> {
     let mut outcome = Outcome { passes: true, ..Outcome::default() };
-    for (name, hook, chain) in bases(ruleset, packet) {
-        let tracked = hook.priority > TRACKING;
-        let state = match (tracked, outcome.untracked) {
-            (false, _) => None,
-            (true, true) => Some(ConnectionState::Untracked),
-            (true, false) => Some(packet.state),
-        };
-        let mut walker = Walker {
-            ruleset,
-            packet,
-            hook,
-            state,
-            leg: None,
-            passed: Vec::new(),
-            untracked: false,
-        };
-        walker.chain(name, chain, 0)?;
-        outcome.untracked |= walker.untracked;
-        let (verdict, origin) = walker.leg.unwrap_or((Verdict::Accept, None));
-        let drops = verdict != Verdict::Accept;
-        outcome.legs.push(Leg { chain: name.clone(), verdict, origin, passed: walker.passed });
-        if drops {
-            outcome.passes = false;
+    for base in bases(ruleset, packet) {
+        let (leg, exempt) = leg(ruleset, packet, base, outcome.untracked)?;
+        outcome.untracked |= exempt;
+        outcome.passes = leg.verdict == Verdict::Accept;
+        outcome.legs.push(leg);
+        if !outcome.passes {
             break;
         }
     }
     Ok(outcome)
 }
 
+/// Asks one base chain about a packet, as if it had come there without any exemption from tracking.
+///
+/// # Errors
+/// If the ruleset is broken on the packet's way.
+pub fn ask(ruleset: &Ruleset, base: &str, packet: &Packet) -> Result<Leg, Broken> {
+    let found = ruleset.chains.get_key_value(base);
+    let based = found.and_then(|(name, chain)| Some((name, chain.hook?, chain)));
+    let based = based.ok_or_else(|| Broken::NoChain(base.into()))?;
+    leg(ruleset, packet, based, false).map(|(leg, _)| leg)
+}
+
+/// A base chain with its name.
+type Based<'r> = (&'r SmolStr, Hook, &'r Chain);
+
+/// What a base chain says, and whether it exempts the packet from tracking.
+fn leg(
+    ruleset: &Ruleset,
+    packet: &Packet,
+    (name, hook, chain): Based<'_>,
+    untracked: bool,
+) -> Result<(Leg, bool), Broken> {
+    let state = match (hook.priority > TRACKING, untracked) {
+        (false, _) => None,
+        (true, true) => Some(ConnectionState::Untracked),
+        (true, false) => Some(packet.state),
+    };
+    let (passed, leg, untracked) = (Vec::new(), None, false);
+    let mut walker = Walker { ruleset, packet, hook, state, leg, passed, untracked };
+    walker.chain(name, chain, 0)?;
+    let (verdict, origin) = walker.leg.unwrap_or((Verdict::Accept, None));
+    let leg = Leg { chain: name.clone(), verdict, origin, passed: walker.passed };
+    Ok((leg, walker.untracked))
+}
+
 /// The base chains on a packet's way, in order.
-fn bases<'r>(ruleset: &'r Ruleset, packet: &Packet) -> Vec<(&'r SmolStr, Hook, &'r Chain)> {
+fn bases<'r>(ruleset: &'r Ruleset, packet: &Packet) -> Vec<Based<'r>> {
     let points: &[HookPoint] = match (&packet.from, &packet.to) {
         (Some(_), Some(_)) => &[HookPoint::Prerouting, HookPoint::Forward],
         (Some(_), None) => &[HookPoint::Prerouting, HookPoint::Input],
