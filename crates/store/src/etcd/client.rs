@@ -1,0 +1,244 @@
+//! Asking etcd, and what its refusals mean.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use prost::Message;
+use tokio::time::Instant;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, ConnectError, Request, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use super::wire::{
+    CompactionRequest, CompactionResponse, RangeRequest, RangeResponse, ResponseHeader, TxnRequest,
+    TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse,
+};
+use super::{EtcdOptions, Tls};
+use crate::{Error, Revision};
+
+/// How often a silent connection is asked whether it lives. Etcd allows no less than five seconds.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Between two attempts to read.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection to etcd, which is made anew whenever it is lost.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    channel: Channel,
+    timeout: Duration,
+}
+
+/// Why etcd gave no answer.
+enum Fault {
+    /// The request did not leave, or was refused.
+    Refused(Error),
+    /// Its answer was lost.
+    Lost(String),
+    /// History or size: what to say depends on the request.
+    Gone,
+    Future,
+}
+
+impl Fault {
+    fn of(status: &Status) -> Fault {
+        let text = status.message();
+        let named = |words: &str| text.contains(words);
+        match status.code() {
+            Code::OutOfRange if named("compacted") => Fault::Gone,
+            Code::OutOfRange if named("future") => Fault::Future,
+            Code::ResourceExhausted if named("space exceeded") => {
+                Fault::Refused(Error::Full(format!("etcd: {text}")))
+            }
+            Code::InvalidArgument
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::Unimplemented => Fault::Refused(Error::Unavailable(format!("etcd: {text}"))),
+            _ if never_left(status) => {
+                Fault::Refused(Error::Unavailable(format!("cannot reach etcd: {}", causes(status))))
+            }
+            _ => Fault::Lost(format!("etcd: {}", causes(status))),
+        }
+    }
+
+    fn of_read(self, asked: Revision) -> Error {
+        match self {
+            Fault::Refused(error) => error,
+            Fault::Lost(reason) => Error::Unavailable(reason),
+            Fault::Gone => Error::Compacted(asked),
+            Fault::Future => Error::Future { asked, current: Revision::ZERO },
+        }
+    }
+
+    fn of_write(self) -> Error {
+        match self {
+            Fault::Lost(reason) => Error::Uncertain(reason),
+            other => other.of_read(Revision::ZERO),
+        }
+    }
+}
+
+fn never_left(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// A status with its causes, which is where the reason is when there is no connection.
+fn causes(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn tls_of(tls: &Tls) -> ClientTlsConfig {
+    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.ca));
+    match &tls.identity {
+        Some((certificate, key)) => config.identity(Identity::from_pem(certificate, key)),
+        None => config,
+    }
+}
+
+fn endpoint(address: &str, options: &EtcdOptions) -> Result<Endpoint, Error> {
+    let refuse = |reason: &str| Error::Settings(format!("etcd endpoint `{address}` {reason}"));
+    let secure = address.starts_with("https://");
+    if !secure && !address.starts_with("http://") {
+        return Err(refuse("does not begin with `http://` or `https://`"));
+    }
+    let endpoint = Endpoint::from_shared(address.to_owned())
+        .map_err(|error| refuse(&format!("is not an address: {error}")))?
+        .connect_timeout(options.timeout)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true);
+    match (&options.tls, secure) {
+        (None, false) => Ok(endpoint),
+        (Some(tls), true) => endpoint
+            .tls_config(tls_of(tls))
+            .map_err(|error| refuse(&format!("cannot use the certificates: {error}"))),
+        (None, true) => Err(refuse("needs certificates")),
+        (Some(_), false) => Err(refuse("would not use the certificates: write `https://`")),
+    }
+}
+
+impl Client {
+    /// A client of the members of one cluster. It connects when it is asked something.
+    pub(super) fn new(options: &EtcdOptions) -> Result<Client, Error> {
+        let endpoints = options.endpoints.iter().map(|address| endpoint(address, options));
+        let endpoints: Vec<_> = endpoints.collect::<Result<_, _>>()?;
+        let channel = match endpoints.as_slice() {
+            [] => return Err(Error::Settings("no etcd endpoints".into())),
+            [one] => one.connect_lazy(),
+            _ => Channel::balance_list(endpoints.into_iter()),
+        };
+        Ok(Client { channel, timeout: options.timeout })
+    }
+
+    fn grpc(&self) -> Grpc<Channel> {
+        // As large as the server makes them: the sizes that matter are bounded where it is asked.
+        Grpc::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
+    }
+
+    async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Fault>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        let mut grpc = self.grpc();
+        let call = async {
+            grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+            let path = PathAndQuery::from_static(path);
+            grpc.unary(Request::new(request), path, ProstCodec::default()).await
+        };
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(Fault::of(&status)),
+            Err(_) => Err(Fault::Lost(format!("etcd gave no answer in {:?}", self.timeout))),
+        }
+    }
+
+    /// Keys in a range, as they are (if the revision is zero) or were. Tries again for a while
+    /// when etcd cannot be reached: reading twice harms nobody.
+    pub(super) async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        let deadline = Instant::now() + self.timeout;
+        let asked = revision(request.revision);
+        loop {
+            let answer = self.call("/etcdserverpb.KV/Range", request.clone()).await;
+            match answer.map_err(|fault| fault.of_read(asked)) {
+                Err(Error::Unavailable(_)) if Instant::now() + PAUSE < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Compares and writes, at once.
+    pub(super) async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+        self.call("/etcdserverpb.KV/Txn", request).await.map_err(Fault::of_write)
+    }
+
+    /// Forgets history before a revision.
+    pub(super) async fn compact(&self, at: Revision) -> Result<(), Error> {
+        let request = CompactionRequest { revision: number(at) };
+        let answer = self.call("/etcdserverpb.KV/Compact", request).await;
+        let CompactionResponse {} = answer.map_err(|fault| fault.of_read(at))?;
+        Ok(())
+    }
+
+    /// The cluster's state, agreed on by its members.
+    pub(super) async fn now(&self) -> Result<ResponseHeader, Error> {
+        // The key is of no importance.
+        let answer = self.range(RangeRequest { key: vec![0], ..RangeRequest::default() }).await?;
+        answer.header.ok_or_else(|| Error::Unavailable("etcd: an answer without a header".into()))
+    }
+
+    /// Begins a watch.
+    pub(super) async fn watch(
+        &self,
+        request: WatchCreateRequest,
+    ) -> Result<Streaming<WatchResponse>, Error> {
+        let mut grpc = self.grpc();
+        // The stream of requests stays open: etcd would end the watch with it.
+        let create = WatchRequest { create: Some(request) };
+        let requests =
+            tokio_stream::StreamExt::chain(tokio_stream::once(create), tokio_stream::pending());
+        let mut request = Request::new(requests);
+        // A member without a leader ends the watch instead of leaving it silent.
+        request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+        let call = async {
+            grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+            let path = PathAndQuery::from_static("/etcdserverpb.Watch/Watch");
+            grpc.streaming(request, path, ProstCodec::default()).await
+        };
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(Fault::of(&status).of_read(Revision::ZERO)),
+            Err(_) => Err(Error::Unavailable("etcd gave no answer".into())),
+        }
+    }
+}
+
+/// Etcd's number of a revision.
+pub(super) fn number(revision: Revision) -> i64 {
+    i64::try_from(revision.get()).unwrap_or(i64::MAX)
+}
+
+/// The revision of etcd's number.
+pub(super) fn revision(number: i64) -> Revision {
+    Revision::new(u64::try_from(number).unwrap_or(0))
+}

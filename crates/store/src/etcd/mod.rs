@@ -1,0 +1,300 @@
+//! The engine over etcd v3: Calico's kinds in Calico's own layout, other kinds beside them. Several
+//! stores over one etcd are one store.
+
+mod client;
+mod follow;
+mod layout;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use self::client::{Client, number, revision};
+use self::follow::Follower;
+use self::layout::Root;
+use self::wire::{
+    Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, RangeRequest,
+    RangeResponse, Request, RequestOp, Response, Target, TxnRequest, TxnResponse,
+};
+use crate::feed::Feed;
+use crate::{
+    At, Clock, Continue, Error, Event, Key, List, MAX_VALUE, Object, Options, Page, Retention,
+    Revision, Scope, Store, Watch, When,
+};
+
+/// How many objects are read at a time.
+const CHUNK: usize = 500;
+
+/// Certificates for TLS, as PEM.
+#[derive(Clone)]
+pub struct Tls {
+    /// The authority that signed the servers' certificates.
+    pub ca: Vec<u8>,
+    /// The certificate and the key to show to servers that ask for one.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("identity", &self.identity.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Which etcd, and how.
+#[derive(Clone)]
+pub struct EtcdOptions {
+    /// Members of one cluster, such as `https://10.0.0.1:2379`.
+    pub endpoints: Vec<String>,
+    /// For `https`.
+    pub tls: Option<Tls>,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How much history is kept at hand for those who watch. Etcd's own is its own business.
+    pub retention: Retention,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl EtcdOptions {
+    /// Settings for a cluster, without TLS.
+    pub fn new(endpoints: Vec<String>) -> EtcdOptions {
+        let Options { retention, clock } = Options::default();
+        let timeout = Duration::from_secs(5);
+        EtcdOptions { endpoints, tls: None, timeout, retention, clock }
+    }
+}
+
+impl fmt::Debug for EtcdOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EtcdOptions { endpoints, tls, timeout, retention, .. } = self;
+        f.debug_struct("EtcdOptions")
+            .field("endpoints", endpoints)
+            .field("tls", tls)
+            .field("timeout", timeout)
+            .field("retention", retention)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A store in etcd.
+pub struct Etcd {
+    client: Client,
+    calico: Arc<Feed>,
+    own: Arc<Feed>,
+    /// Follow etcd as long as this lives.
+    _followers: JoinSet<()>,
+}
+
+impl Etcd {
+    /// A store in a cluster, which must be there.
+    ///
+    /// # Errors
+    /// [`Error::Settings`], or when etcd cannot be reached.
+    pub async fn connect(options: EtcdOptions) -> Result<Etcd, Error> {
+        let client = Client::new(&options)?;
+        let now = client.now().await?;
+        let floor = follow::beginning(&client, revision(now.revision), &options).await?;
+        let mut followers = JoinSet::new();
+        let mut feed = |root| {
+            let feed = Arc::new(Feed::new(floor));
+            let (client, options, cluster) = (client.clone(), options.clone(), now.cluster_id);
+            let follower = Follower { client, root, feed: feed.clone(), options, cluster };
+            followers.spawn(follower.run());
+            feed
+        };
+        let (calico, own) = (feed(Root::Calico), feed(Root::Own));
+        Ok(Etcd { client, calico, own, _followers: followers })
+    }
+
+    fn feed(&self, scope: &Scope) -> &Arc<Feed> {
+        match Root::of(scope.resource()) {
+            Root::Calico => &self.calico,
+            Root::Own => &self.own,
+        }
+    }
+
+    async fn now(&self) -> Result<Revision, Error> {
+        Ok(revision(self.client.now().await?.revision))
+    }
+
+    /// Says where the store is to who asked for what is yet to come.
+    async fn dated(&self, error: Error) -> Error {
+        match error {
+            Error::Future { asked, .. } => match self.now().await {
+                Ok(current) => Error::Future { asked, current },
+                Err(error) => error,
+            },
+            error => error,
+        }
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<(RangeResponse, Revision), Error> {
+        let answer = match self.client.range(request).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.dated(error).await),
+        };
+        let at = answer.header.as_ref().map_or(Revision::ZERO, |header| revision(header.revision));
+        Ok((answer, at))
+    }
+
+    /// Writes if the condition holds, and says what was there if not.
+    async fn write(&self, key: &Key, when: When, write: Request) -> Result<TxnResponse, Error> {
+        let name = layout::key(key);
+        let read = RangeRequest { key: name.clone(), ..RangeRequest::default() };
+        let request = TxnRequest {
+            compare: conditions(&name, when),
+            success: vec![RequestOp { request: Some(write) }],
+            failure: vec![RequestOp { request: Some(Request::Range(read)) }],
+        };
+        let answer = self.client.txn(request).await?;
+        if answer.succeeded {
+            return Ok(answer);
+        }
+        let found = answer.responses.into_iter().find_map(|op| match op.response {
+            Some(Response::Range(range)) => range.kvs.into_iter().next(),
+            _ => None,
+        });
+        match (when, found.and_then(|kv| Root::of(key.resource()).object(&kv))) {
+            (When::At(expected), Some(current)) => Err(Error::Conflict { expected, current }),
+            (_, Some(current)) => Err(Error::Exists(current)),
+            (_, None) => Err(Error::NotFound(key.clone())),
+        }
+    }
+}
+
+/// A condition in etcd's words.
+fn conditions(key: &[u8], when: When) -> Vec<Compare> {
+    let compare = |target: CompareTarget, result: CompareResult, with| Compare {
+        result: result.into(),
+        target: target.into(),
+        key: key.to_vec(),
+        with: Some(with),
+    };
+    let created = |result| compare(CompareTarget::Create, result, Target::Created(0));
+    match when {
+        When::Always => vec![],
+        When::Absent => vec![created(CompareResult::Equal)],
+        When::At(revision) => {
+            let modified = Target::Modified(number(revision));
+            let modified = compare(CompareTarget::Mod, CompareResult::Equal, modified);
+            // What is not there is at revision zero.
+            vec![created(CompareResult::Greater), modified]
+        }
+    }
+}
+
+fn written(answer: &TxnResponse) -> Revision {
+    answer.header.as_ref().map_or(Revision::ZERO, |header| revision(header.revision))
+}
+
+impl Store for Etcd {
+    async fn get(&self, key: &Key) -> Result<Option<Arc<Object>>, Error> {
+        let request = RangeRequest { key: layout::key(key), ..RangeRequest::default() };
+        let (answer, _) = self.range(request).await?;
+        Ok(answer.kvs.first().and_then(|kv| Root::of(key.resource()).object(kv)))
+    }
+
+    async fn list(&self, list: &List) -> Result<Page, Error> {
+        let (mut key, range_end) = layout::scope(&list.scope);
+        let base = key.len();
+        let mut at = match &list.at {
+            At::Latest => None,
+            At::Revision(revision) => Some(*revision),
+            At::Continue(place) => {
+                key.extend(place.after.bytes().chain([0]));
+                Some(place.revision)
+            }
+        };
+        let wanted = list.limit.map_or(usize::MAX, usize::from);
+        let mut objects = Vec::new();
+        loop {
+            let limit = CHUNK.min(wanted - objects.len());
+            let request = RangeRequest {
+                key: key.clone(),
+                range_end: range_end.clone(),
+                limit: i64::try_from(limit).unwrap_or(i64::MAX),
+                // Zero would be the latest; etcd begins at one.
+                revision: at.map_or(0, |at| number(at).max(1)),
+            };
+            let (answer, now) = self.range(request).await?;
+            // The first answer says which state the others have to show.
+            let revision = *at.get_or_insert(now);
+            let root = Root::of(list.scope.resource());
+            objects.extend(answer.kvs.iter().filter_map(|kv| root.object(kv)));
+            let last = answer.kvs.last().filter(|_| answer.more);
+            let Some(last) = last else { return Ok(Page { objects, revision, more: None }) };
+            if objects.len() >= wanted {
+                let after = last.key.get(base..).unwrap_or_default();
+                let after = String::from_utf8_lossy(after).into_owned().into();
+                return Ok(Page { objects, revision, more: Some(Continue { revision, after }) });
+            }
+            key = last.key.iter().copied().chain([0]).collect();
+        }
+    }
+
+    async fn put(&self, key: &Key, value: Bytes, when: When) -> Result<Arc<Object>, Error> {
+        if value.len() > MAX_VALUE {
+            return Err(Error::TooLarge { key: key.clone(), bytes: value.len() });
+        }
+        let put = PutRequest { key: layout::key(key), value: value.clone(), prev_kv: true };
+        let answer = self.write(key, when, Request::Put(put)).await?;
+        let modified = written(&answer);
+        let created = answer.responses.into_iter().find_map(|op| match op.response {
+            Some(Response::Put(put)) => put.prev_kv.map(|kv| revision(kv.create_revision)),
+            _ => None,
+        });
+        let created = created.unwrap_or(modified);
+        Ok(Arc::new(Object { key: key.clone(), value, created, modified }))
+    }
+
+    async fn delete(&self, key: &Key, when: When) -> Result<Arc<Event>, Error> {
+        if when == When::Absent {
+            // It cannot be done, so only the reason is wanted.
+            return Err(match self.get(key).await? {
+                Some(current) => Error::Exists(current),
+                None => Error::NotFound(key.clone()),
+            });
+        }
+        let delete = DeleteRangeRequest { key: layout::key(key), prev_kv: true };
+        let answer = self.write(key, when, Request::Delete(delete)).await?;
+        let revision = written(&answer);
+        let last = answer.responses.into_iter().find_map(|op| match op.response {
+            Some(Response::Delete(delete)) => delete.prev_kvs.into_iter().next(),
+            _ => None,
+        });
+        let last = last.and_then(|kv| Root::of(key.resource()).object(&kv));
+        let last = last.ok_or_else(|| Error::NotFound(key.clone()))?;
+        Ok(Arc::new(Event::Delete { revision, last }))
+    }
+
+    async fn watch(&self, scope: &Scope, after: Revision) -> Result<Watch, Error> {
+        let feed = self.feed(scope);
+        // The history may be a moment behind what a list has shown.
+        if after > feed.revision() {
+            let current = self.now().await?;
+            if after > current {
+                return Err(Error::Future { asked: after, current });
+            }
+        }
+        Watch::new(feed, scope, after)
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        if let Err(error) = self.client.compact(revision).await {
+            return Err(self.dated(error).await);
+        }
+        self.calico.compact(revision);
+        self.own.compact(revision);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Etcd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Etcd").finish_non_exhaustive()
+    }
+}
