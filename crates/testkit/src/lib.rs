@@ -4,6 +4,7 @@
 //!   [`Engine`] that gives verdicts; [`Reference`] is the one all others are measured by, and
 //!   [`Compiled`] the one that decides in sidecars.
 //! - [`validation`]: the tables under `corpus/validation` of documents and their errors.
+//! - [`network`]: a node made of network namespaces, and packets that are sent through it.
 //! - [`cluster`] and [`resources`]: from YAML in a test to what it describes.
 //! - [`Property`]: runs a property on random values, with a seed that is printed.
 //! - [`scale`]: clusters of a size, for benchmarks.
@@ -16,6 +17,7 @@ mod compiled;
 mod engine;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod network;
 mod property;
 pub mod scale;
 pub mod table;
