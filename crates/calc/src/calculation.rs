@@ -106,6 +106,7 @@ impl Calculation {
     pub fn with_compat(mut self, compat: Compat) -> Calculation {
         self.compat = compat;
         self.world.passes_missing_profiles = compat.has(CompatPoint::MissingProfile);
+        self.sets.services.of_slices_alone = compat.has(CompatPoint::ServiceWithoutSlices);
         self
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Services {
     named: BTreeMap<ServiceRef, usize>,
     /// Of these, the ones that may have changed.
     touched: BTreeSet<ServiceRef>,
+    /// Whether nothing is behind a service without slices, whatever it selects.
+    pub(crate) of_slices_alone: bool,
 }
 
 impl Services {
@@ -111,7 +113,8 @@ impl Services {
             let slices = slices.iter().filter_map(|name| self.slices.get(name));
             return slices.flat_map(|(_, backends)| backends.iter().cloned()).collect();
         }
-        let Some(wire) = self.services.get(service) else { return Vec::new() };
+        let service_alone = self.services.get(service).filter(|_| !self.of_slices_alone);
+        let Some(wire) = service_alone else { return Vec::new() };
         let endpoints = world.endpoints_of(&service.namespace).into_iter();
         let endpoints: Vec<_> = endpoints
             .map(|(mut endpoint, workload)| {
