@@ -73,12 +73,10 @@ impl Ears {
     /// From now on hears packets of a protocol that are let through to the host itself, which is
     /// the namespace this is called in.
     pub(super) fn listen(&mut self, six: bool, protocol: u8) -> anyhow::Result<()> {
-        if !self.local.contains_key(&(six, protocol)) {
-            let family = if six { AddressFamily::INET6 } else { AddressFamily::INET };
-            let socket = open(family, SocketType::RAW, protocol.into())?;
-            roomy(&socket)?;
-            self.local.insert((six, protocol), socket);
-        }
+        let family = if six { AddressFamily::INET6 } else { AddressFamily::INET };
+        let socket = open(family, SocketType::RAW, protocol.into())?;
+        roomy(&socket)?;
+        self.local.insert((six, protocol), socket);
         Ok(())
     }
 

@@ -101,7 +101,7 @@ fn feed(mut command: Command, input: &str) -> anyhow::Result<String> {
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = pipes.spawn()?;
     let stdin = child.stdin.take();
-    let fed = thread::scope(|scope| {
+    thread::scope(|scope| {
         // Apart, so that neither side waits for the other with a full pipe.
         let fed = scope.spawn(|| stdin.map_or(Ok(()), |mut pipe| pipe.write_all(input.as_bytes())));
         let output = child.wait_with_output()?;
@@ -109,6 +109,5 @@ fn feed(mut command: Command, input: &str) -> anyhow::Result<String> {
         ensure!(output.status.success(), "{}: {said}", output.status);
         fed.join().map_err(|_| io::Error::other("the feeding thread panicked"))??;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    });
-    fed
+    })
 }

@@ -90,8 +90,10 @@ impl Network {
         let near = format!(
             "link add name {interface} address {MAC} type veth \
              peer name eth0 address {MAC} netns {path}\n\
-             link set dev {interface} arp off up\n"
+             link set dev {interface} arp off up\n\
+             address add 169.254.77.1/32 dev {interface}\n"
         );
+        // Without any address an interface would lose its routes.
         self.node.run("ip", &["-batch", "-"], &near)?;
         let far = "link set dev eth0 arp off up\n\
                    route add 0.0.0.0/0 dev eth0\nroute add ::/0 dev eth0\n";

@@ -17,6 +17,13 @@ use super::{Exact, Layout, Packet, Place, Probe};
 /// Source port of flows that leave theirs open: that of a client.
 const CLIENT: u16 = 40_001;
 
+/// Destination port of flows that leave theirs open.
+const SERVER: u16 = 80;
+
+/// Numbers of protocols.
+const ICMP: u8 = 1;
+const ICMPV6: u8 = 58;
+
 /// Uplink of nodes whose host endpoints name no interface.
 const UPLINK: &str = "eth0";
 
@@ -52,8 +59,6 @@ pub enum Unfit {
     NoAddress,
     /// An address that nothing can be routed to or from: unspecified, loopback, multicast, link-local.
     Unroutable,
-    /// The port, or the ICMP type, is left open.
-    Open,
     /// ICMP that connection tracking takes for an answer or an error.
     NeverFirst,
     /// It does not pass the node: both ends are on it, or both are not.
@@ -136,13 +141,17 @@ impl<'c> Scene<'c> {
         let exact = Exact { cluster: self.cluster, source_port: asked.source_port };
         let explanation = explain_by(&exact, self.cluster, &Trust::default(), &asked.query);
         let explanation = explanation.map_err(|_| Unfit::Unanswerable)?;
-        Ok((Probe { from, to, packet }, self.allows(&explanation)))
+        let allowed = self.allows(&explanation, &from, &to);
+        Ok((Probe { from, to, packet }, allowed))
     }
 
-    /// Whether what is enforced on this node lets a flow pass.
-    fn allows(&self, explanation: &Explanation) -> bool {
+    /// Whether what is enforced on this node lets a flow pass. A host reaches its own workloads, by
+    /// an interface that none of its host endpoints is about.
+    fn allows(&self, explanation: &Explanation, from: &Place, to: &Place) -> bool {
+        let to_own = *from == Place::Host && *to != Place::Beyond(self.layout.uplink.clone());
         let network = explanation.legs().filter(|(leg, _)| *leg != "application");
-        let mut here = network.filter(|(_, leg)| self.is_here(&leg.endpoint));
+        let asked = network.filter(|(leg, _)| !(to_own && *leg == "egress"));
+        let mut here = asked.filter(|(_, leg)| self.is_here(&leg.endpoint));
         here.all(|(_, leg)| leg.verdict == Word::Allow)
     }
 
@@ -205,7 +214,7 @@ fn layout(cluster: &Cluster, node: Option<&SmolStr>, updates: &[Update]) -> anyh
 }
 
 impl Asked {
-    /// A flow as a packet, if it leaves nothing open but the port it comes from.
+    /// A flow as a packet. What it leaves open is chosen: a client's port, that of HTTP, a ping.
     ///
     /// # Errors
     /// If it cannot be one.
@@ -214,13 +223,13 @@ impl Asked {
         let protocol = query.protocol.number();
         let port = match &query.port {
             Some(port) => number(cluster, query, port).ok_or(Unfit::Unanswerable)?,
-            None if Packet::has_ports(protocol) => return Err(Unfit::Open),
+            None if Packet::has_ports(protocol) => SERVER,
             None => 0,
         };
         let icmp = match (protocol, query.icmp) {
-            (1 | 58, None) => return Err(Unfit::Open),
-            (1 | 58, Some((kind, code))) => (kind, code.unwrap_or_default()),
-            _ => (0, 0),
+            (ICMP, None) => (8, 0),
+            (ICMPV6, None) => (128, 0),
+            (_, given) => given.map_or((0, 0), |(kind, code)| (kind, code.unwrap_or_default())),
         };
         let source_port = match Packet::has_ports(protocol) {
             true => source_port.unwrap_or(CLIENT),
@@ -230,8 +239,9 @@ impl Asked {
         if !packet.may_be_first() {
             return Err(Unfit::NeverFirst);
         }
+        let icmp = [ICMP, ICMPV6].contains(&protocol).then_some((icmp.0, Some(icmp.1)));
         // A protocol without ports has none of any number.
-        let query = Query { port: Some(PortName::Number(port)), ..query.clone() };
+        let query = Query { port: Some(PortName::Number(port)), icmp, ..query.clone() };
         Ok(Asked { query, source_port, packet })
     }
 }

@@ -101,7 +101,7 @@ impl Packet {
             source: self.destination,
             destination: self.source,
             ports: (self.ports.1, self.ports.0),
-            icmp: (self.answer_type().unwrap_or_default(), 0),
+            icmp: (self.answer_type().unwrap_or_default(), self.icmp.1),
             ..*self
         };
         turned.with_header(&turned.transport(Part::Answer(to), number))
