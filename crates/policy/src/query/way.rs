@@ -61,6 +61,8 @@ impl Way<'_> {
                 let flow = self.flow(HttpAtNetwork::Unenforced);
                 Some(self.workload(e, Direction::Egress, &flow, before))
             }
+            // It leaves by none of the interfaces that host endpoints are about.
+            Who::Host(_) if self.on_one_node() && self.to.workload().is_some() => None,
             Who::Host(h) => {
                 let planes = [Plane::Untracked, Plane::Normal];
                 Some(self.host(h, Direction::Egress, &planes, before))
