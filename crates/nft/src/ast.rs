@@ -113,7 +113,7 @@ pub enum Match {
         number: u8,
     },
     /// An address in (or out of) any of some nets of one family; never empty. Several are an
-    /// anonymous interval set, without overlaps.
+    /// anonymous set, without overlaps.
     Nets {
         /// Whose address.
         side: Side,
@@ -247,7 +247,7 @@ pub struct Limit {
     pub packets: u64,
     /// 1, 60, 3600 or 86400.
     pub seconds: u64,
-    /// Packets beyond the rate that may come at once.
+    /// Packets beyond the rate that may come at once; at least 1.
     pub burst: u32,
 }
 

@@ -13,6 +13,7 @@ mod ast;
 mod delta;
 pub mod interpret;
 mod kernel;
+mod netlink;
 pub mod program;
 pub mod render;
 pub mod text;
@@ -23,3 +24,4 @@ pub use ast::{
 };
 pub use delta::{Delta, Elements};
 pub use kernel::{ApplyError, Counter, Found, FoundChain, FoundRule, FoundSet, Kernel, Op, Place};
+pub use netlink::{Event, Events, Netlink};

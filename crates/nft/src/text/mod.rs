@@ -11,7 +11,7 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
-use crate::{Chain, Counter, Hook, HookPoint, Op, Place, Rule, Ruleset};
+use crate::{Chain, Counter, Element, Hook, HookPoint, Op, Place, Rule, Ruleset};
 
 use rule::Words;
 use set::{Elements, Head};
@@ -35,6 +35,29 @@ pub fn batch(batch: &[Op]) -> String {
 /// What a rule does, in one line; without its comment.
 pub fn rule(rule: &Rule) -> String {
     Words { rule, counter: Counter::default() }.to_string()
+}
+
+/// One step of a batch in a line of bounded length.
+pub(crate) fn step(op: &Op) -> String {
+    /// Characters of a line.
+    const LONG: usize = 300;
+    /// Elements that are named.
+    const SOME: usize = 3;
+    let several = |name, verb, elements: &[Element]| {
+        let some = Elements::sorted(elements.iter().take(SOME)).lines(", ");
+        let dots = if elements.len() > SOME { ", …" } else { "" };
+        format!("{verb} {} elements of {name}: {some}{dots}", elements.len())
+    };
+    match op {
+        Op::AddElements(name, _, elements) => several(name, "add", elements),
+        Op::DeleteElements(name, _, elements) => several(name, "delete", elements),
+        op => Command(op).to_string().chars().take(LONG).collect(),
+    }
+}
+
+/// One element of a set.
+pub(crate) fn element(element: &Element) -> String {
+    Elements::sorted([element]).lines("")
 }
 
 /// The comment a rule has in the kernel: its mark and its origin in words, in the characters and the
@@ -168,7 +191,7 @@ fn write_elements(
     f: &mut fmt::Formatter<'_>,
     verb: &str,
     name: &SmolStr,
-    elements: &[crate::Element],
+    elements: &[Element],
 ) -> fmt::Result {
     let elements = Elements::sorted(elements);
     write!(f, "{verb} element {TABLE} {name} {{ {} }}", elements.lines(", "))
