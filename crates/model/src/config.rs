@@ -39,9 +39,20 @@ pub struct FelixConfigurationSpec {
     /// Start of the names of workload interfaces; `cali` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface_prefix: Option<String>,
-    /// Text of log lines.
+    /// Text of log lines; `calico-packet` when absent. `%t` stands for the tier, `%k` for the kind of
+    /// policy, `%n` for its name, `%p` for namespace and name, `%%` for `%`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_prefix: Option<String>,
+    /// How many log lines there may be: a number, `/`, and `second`, `minute`, `hour` or `day`; any
+    /// number when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_action_rate_limit: Option<String>,
+    /// How many more there may be at once; 5 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_action_rate_limit_burst: Option<i64>,
+    /// `Drop` (when absent) or `Reject`: what becomes of packets that policy denies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nftables_filter_deny_action: Option<String>,
     /// Whether workloads may send VXLAN packets; not when absent.
     #[serde(rename = "allowVXLANPacketsFromWorkloads", skip_serializing_if = "Option::is_none")]
     pub allow_vxlan_packets_from_workloads: Option<bool>,

@@ -102,6 +102,47 @@ pub struct HostSettings {
     pub tunnels: Vec<Tunnel>,
     /// Below which directory sidecars get their policy; none is served if absent.
     pub policy_sync_prefix: Option<SmolStr>,
+    /// What becomes of packets that policy denies.
+    pub deny: DenyAction,
+    /// What is logged of packets that a Log rule matches.
+    pub log: LogSettings,
+}
+
+/// What becomes of packets that policy denies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DenyAction {
+    /// They are dropped without a word.
+    #[default]
+    Drop,
+    /// The sender is told, where that is possible.
+    Reject,
+}
+
+/// What is logged of packets that a Log rule matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// What lines begin with; `%t`, `%k`, `%n` and `%p` stand for the policy's tier, kind, name, and
+    /// namespace with name.
+    pub prefix: SmolStr,
+    /// How many lines there may be; any number if absent.
+    pub limit: Option<LogLimit>,
+}
+
+/// How many log lines there may be for each rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimit {
+    /// Lines in each of [`LogLimit::seconds`].
+    pub lines: u32,
+    /// 1, 60, 3600 or 86400.
+    pub seconds: u32,
+    /// Lines beyond the rate that may come at once.
+    pub burst: u32,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        LogSettings { prefix: SmolStr::new_static("calico-packet"), limit: None }
+    }
 }
 
 /// What becomes of traffic from a pod to its own host.
@@ -152,6 +193,8 @@ impl Default for HostSettings {
             vxlan_port: 4789,
             tunnels: Vec::new(),
             policy_sync_prefix: None,
+            deny: DenyAction::default(),
+            log: LogSettings::default(),
         }
     }
 }

@@ -134,6 +134,7 @@ fn convert(
         Err(errors) => (settings, errors),
     };
     tunnels(&wire.spec, &mut settings, &mut errors);
+    convert::packets(&wire.spec, &mut settings, &mut errors);
     if errors.is_empty() { Ok(settings) } else { Err(errors) }
 }
 

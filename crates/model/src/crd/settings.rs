@@ -60,6 +60,10 @@ pub(super) fn host_endpoint(root: &mut Schema<'_>) {
 pub(super) fn felix(root: &mut Schema<'_>) {
     root.at("spec").set("x-kubernetes-preserve-unknown-fields", true);
     root.at("spec.defaultEndpointToHostAction").set("pattern", "^(?i:drop|return|accept)?$");
+    root.at("spec.nftablesFilterDenyAction").set("pattern", "^(?i:drop|reject)?$");
+    let rate = "^([1-9][0-9]{0,8}/(second|minute|hour|day))?$";
+    root.at("spec.logActionRateLimit").set("pattern", rate);
+    root.at("spec.logActionRateLimitBurst").between(0, 9_999);
     for list in ["spec.failsafeInboundHostPorts", "spec.failsafeOutboundHostPorts"] {
         root.at(&format!("{list}[]")).set("required", ["port"].as_slice());
         root.at(&format!("{list}[].port")).between(1, 65_535);

@@ -25,9 +25,9 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 use tortie_calc::{ActivePolicy, Settings, Update};
-use tortie_policy::{Account, EndpointId, PolicyId};
+use tortie_policy::{Account, EndpointId, HostSettings, PolicyId};
 
-use crate::{Delta, Element, Family, InterfaceMatch, Match, Ruleset, SetKind, Verdict, Way};
+use crate::{Delta, Element, Family, InterfaceMatch, Match, Ruleset, SetKind, Way};
 use base::Bases;
 use graph::Graph;
 use hosts::Hosts;
@@ -91,7 +91,7 @@ impl Renderer {
         let mut output = Output::default();
         base::closed(&options, &mut output);
         output.end();
-        let words = words(&options, &Settings::default());
+        let words = Words::new(&HostSettings::default(), options.records);
         Renderer {
             options,
             words,
@@ -252,7 +252,7 @@ impl Renderer {
         let old = std::mem::replace(&mut self.state.settings, Arc::clone(settings));
         let part = |s: &Settings| (s.compat, s.addresses, s.host.clone());
         if part(&old) != part(settings) {
-            self.words = words(&self.options, settings);
+            self.words = Words::new(&settings.host, self.options.records);
             self.graph.touch_all();
             self.hosts_dirty = true;
         }
@@ -284,17 +284,6 @@ impl Renderer {
         }
         self.hosts_dirty = false;
         graph.settle(|content| write::write(content, state, words, &interfaces.nodes), output);
-    }
-}
-
-/// How denials, log lines and records look.
-fn words(options: &Options, _: &Settings) -> Words {
-    Words {
-        deny: Verdict::Drop,
-        log_prefix: SmolStr::new_static("calico-packet"),
-        log_level: 5,
-        log_limit: None,
-        records: options.records,
     }
 }
 

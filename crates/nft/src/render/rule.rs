@@ -33,8 +33,13 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// The rules that one rule of a policy or profile becomes. What passes returns.
-    pub(super) fn rules(&self, subject: &Subject, rule: &PolicyRule, sets: &RuleSets) -> Vec<Rule> {
+    /// The rules that one rule of a policy (of a tier) or profile becomes. What passes returns.
+    pub(super) fn rules(
+        &self,
+        (subject, tier): (&Subject, &str),
+        rule: &PolicyRule,
+        sets: &RuleSets,
+    ) -> Vec<Rule> {
         let origin = |index| Origin {
             subject: subject.clone(),
             direction: self.direction,
@@ -62,7 +67,7 @@ impl Writer<'_> {
             }
             Action::Log => {
                 let when = self.when(rule, sets, Certainty::Sure).into_iter();
-                when.map(|matches| self.words.log(matches, &origin)).collect()
+                when.map(|matches| self.words.log(matches, &origin, tier)).collect()
             }
         }
     }

@@ -1,13 +1,17 @@
 //! What is said about packets: lines in the kernel's log, and records for whoever keeps flows.
 
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
-use tortie_policy::{Direction, PolicyId, PolicyKind};
+use tortie_policy::{DenyAction, Direction, HostSettings, LogSettings, PolicyId, PolicyKind};
 
 use super::names;
 use crate::{Limit, Match, Origin, Rule, Statement, Subject, Verdict};
 
 /// Most bytes of a record's prefix, as Calico's readers know them.
 const MAX_PREFIX: usize = 64;
+/// Most bytes a log line begins with, before the colon.
+const MAX_LOG: usize = 125;
+/// The level of log lines, as Calico has it.
+const NOTICE: u8 = 5;
 /// How much of a packet is recorded: its headers.
 const HEADERS: u32 = 80;
 
@@ -24,22 +28,32 @@ pub(super) enum Outcome {
 pub(super) struct Words {
     /// What becomes of denied packets, where they can be answered.
     pub(super) deny: Verdict,
-    /// What log lines begin with.
-    pub(super) log_prefix: SmolStr,
-    /// Level of log lines.
-    pub(super) log_level: u8,
-    /// How many log lines there may be.
-    pub(super) log_limit: Option<Limit>,
+    log: LogSettings,
     /// Whether decisions are recorded.
     pub(super) records: bool,
 }
 
 impl Words {
+    /// As the settings of the host say.
+    pub(super) fn new(settings: &HostSettings, records: bool) -> Words {
+        let deny = match settings.deny {
+            DenyAction::Drop => Verdict::Drop,
+            DenyAction::Reject => Verdict::Reject,
+        };
+        Words { deny, log: settings.log.clone(), records }
+    }
+
     /// A rule that logs.
-    pub(super) fn log(&self, mut matches: Vec<Match>, origin: &Origin) -> Rule {
-        matches.extend(self.log_limit.map(Match::Limit));
-        let prefix = format_smolstr!("{}: ", self.log_prefix);
-        let log = Statement::Log { prefix, level: self.log_level };
+    pub(super) fn log(&self, mut matches: Vec<Match>, origin: &Origin, tier: &str) -> Rule {
+        matches.extend(self.log.limit.map(|limit| {
+            let (packets, seconds) = (limit.lines.into(), limit.seconds.into());
+            Match::Limit(Limit { packets, seconds, burst: limit.burst })
+        }));
+        let mut prefix = said(&self.log.prefix, origin, tier);
+        let end = (0..=MAX_LOG).rev().find(|end| prefix.is_char_boundary(*end));
+        prefix.truncate(end.unwrap_or_default());
+        prefix.push_str(": ");
+        let log = Statement::Log { prefix: prefix.into(), level: NOTICE };
         Rule { matches, statements: vec![log], verdict: None, origin: Some(origin.clone()) }
     }
 
@@ -55,6 +69,38 @@ impl Words {
         let prefix = prefix(outcome, origin)?;
         Some(Statement::Nflog { group, prefix, length: HEADERS })
     }
+}
+
+/// What a log line begins with, with the words that stand for who wrote the rule.
+fn said(prefix: &str, origin: &Origin, tier: &str) -> String {
+    let (kind, name, full) = match &origin.subject {
+        Subject::Policy(id) => {
+            let full = match &id.namespace {
+                Some(namespace) => format!("{namespace}/{}", id.name),
+                None => id.name.to_string(),
+            };
+            (kind(id.kind), id.name.as_str(), full)
+        }
+        Subject::Profile(name) => ("pro", name.as_str(), name.to_string()),
+        Subject::Tier(_) | Subject::NoProfile | Subject::Fixed(_) => ("", "", String::new()),
+    };
+    let (mut said, mut chars) = (String::new(), prefix.chars().peekable());
+    while let Some(letter) = chars.next() {
+        let word = match (letter, chars.peek()) {
+            ('%', Some('t')) => tier,
+            ('%', Some('k')) => kind,
+            ('%', Some('n')) => name,
+            ('%', Some('p')) => &full,
+            ('%', Some('%')) => "%",
+            _ => {
+                said.push(letter);
+                continue;
+            }
+        };
+        said.push_str(word);
+        chars.next();
+    }
+    said
 }
 
 /// The name of a deciding rule as Calico's readers of records know it: the outcome, who decided
@@ -95,7 +141,16 @@ fn shortened(text: &str, room: usize) -> SmolStr {
 
 /// A policy's kind, namespace and name, with the short word for its kind.
 pub(super) fn path(id: &PolicyId) -> SmolStr {
-    let kind = match id.kind {
+    let kind = kind(id.kind);
+    match &id.namespace {
+        Some(namespace) => format_smolstr!("{kind}/{namespace}/{}", id.name),
+        None => format_smolstr!("{kind}/{}", id.name),
+    }
+}
+
+/// The short word for a kind of policy.
+fn kind(kind: PolicyKind) -> &'static str {
+    match kind {
         PolicyKind::GlobalNetworkPolicy => "gnp",
         PolicyKind::NetworkPolicy => "np",
         PolicyKind::KubernetesNetworkPolicy => "knp",
@@ -103,9 +158,5 @@ pub(super) fn path(id: &PolicyId) -> SmolStr {
         PolicyKind::StagedGlobalNetworkPolicy => "sgnp",
         PolicyKind::StagedNetworkPolicy => "snp",
         PolicyKind::StagedKubernetesNetworkPolicy => "sknp",
-    };
-    match &id.namespace {
-        Some(namespace) => format_smolstr!("{kind}/{namespace}/{}", id.name),
-        None => format_smolstr!("{kind}/{}", id.name),
     }
 }

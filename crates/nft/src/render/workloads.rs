@@ -51,13 +51,9 @@ impl Workloads {
             let endpoint = state.endpoints.get(&id);
             self.claim(&id, endpoint.and_then(|e| interface(e, interfaces)));
         }
+        let mut joined = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
-            let endpoint = state.endpoints.get(&id);
-            let has = |name: &&SmolStr| {
-                self.claims.get(*name).and_then(BTreeSet::first).is_some_and(|first| *first == id)
-            };
-            let interface = self.interfaces.get(&id).filter(has);
-            let wired = endpoint.zip(interface);
+            let wired = state.endpoints.get(&id).zip(self.interface(&id));
             let new = wired.map(|(e, name)| Wired::new(e, name, state, options, graph));
             let old = self.wired.remove(&id).unwrap_or_default();
             let none = BTreeSet::new();
@@ -65,12 +61,19 @@ impl Workloads {
             for (set, element) in old.elements.difference(elements) {
                 output.remove(set, element.clone());
             }
-            for (set, element) in elements.difference(&old.elements) {
-                output.add(set, element.clone());
-            }
+            joined.extend(elements.difference(&old.elements).cloned());
             old.chains.iter().for_each(|chain| graph.release(chain));
             self.wired.extend(new.map(|new| (id, new)));
         }
+        // What one leaves may be what another takes.
+        joined.into_iter().for_each(|(set, element)| output.add(&set, element));
+    }
+
+    /// The interface of a workload, if it is the first of those who claim it.
+    fn interface(&self, id: &EndpointId) -> Option<&SmolStr> {
+        let name = self.interfaces.get(id)?;
+        let first = self.claims.get(name).and_then(BTreeSet::first);
+        (first == Some(id)).then_some(name)
     }
 
     /// Notes whose an interface is. Others who claim it, or claimed it, have to be looked at again.

@@ -70,7 +70,7 @@ impl Written {
         let rules = active.policy.rules(writer.direction);
         for (rule, sets) in rules.iter().zip(active.sets(writer.direction)) {
             self.inputs.extend(sets.ids().cloned().map(Input::Set));
-            self.rules.extend(writer.rules(&subject, rule, sets));
+            self.rules.extend(writer.rules((&subject, &active.policy.tier), rule, sets));
         }
     }
 }
@@ -118,7 +118,7 @@ fn write_profile(name: &SmolStr, state: &State, writer: &Writer<'_>) -> Written 
     let rules = active.profile.rules(writer.direction);
     for (rule, sets) in rules.iter().zip(active.sets(writer.direction)) {
         written.inputs.extend(sets.ids().cloned().map(Input::Set));
-        written.rules.extend(writer.rules(&subject, rule, sets));
+        written.rules.extend(writer.rules((&subject, ""), rule, sets));
     }
     written
 }

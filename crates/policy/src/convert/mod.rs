@@ -7,10 +7,12 @@ mod cluster_policy;
 mod kubernetes_policy;
 mod label_selector;
 mod net;
+mod packets;
 mod policy;
 mod rule;
 mod sets;
 
+pub(crate) use packets::packets;
 pub(crate) use policy::BUILT_IN_TIERS;
 pub(crate) use sets::{CREATED_BY, felix, host_endpoint, network_set, workload_endpoint};
 

@@ -1,0 +1,8 @@
+//! Rendering: what becomes of each construct, and that a ruleset is a function of what was told.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+
+#[path = "../../../testkit/tests/compiled/draw.rs"]
+#[allow(dead_code, reason = "worlds as the compiled engine is tested with")]
+mod draw;
+mod order;
+mod whole;
