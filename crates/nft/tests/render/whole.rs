@@ -14,11 +14,8 @@ pub(crate) fn check(ruleset: &Ruleset) -> Result<(), String> {
         check_name(name)?;
         for rule in &chain.rules {
             check_rule(ruleset, rule).map_err(|error| format!("{name}: {error}"))?;
-            match &rule.verdict {
-                Some(Verdict::Jump(target) | Verdict::Goto(target)) => {
-                    reached.insert(target.clone());
-                }
-                _ => {}
+            if let Some(Verdict::Jump(target) | Verdict::Goto(target)) = &rule.verdict {
+                reached.insert(target.clone());
             }
         }
     }
