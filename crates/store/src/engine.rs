@@ -18,6 +18,17 @@ pub enum Engine {
     Etcd(Etcd),
 }
 
+impl Engine {
+    /// Ends it: what was accepted is finished, watches end, a file is closed.
+    pub async fn close(self) {
+        match self {
+            Engine::Local(store) => store.close().await,
+            #[cfg(feature = "etcd")]
+            Engine::Etcd(store) => drop(store),
+        }
+    }
+}
+
 /// Asks whichever engine it is.
 macro_rules! ask {
     ($engine:expr, $store:ident => $call:expr) => {

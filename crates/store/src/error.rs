@@ -35,15 +35,13 @@ pub enum Error {
         /// Its size.
         bytes: usize,
     },
-    /// The history asked for is gone: list again, then watch from there.
+    /// The history asked for is gone, or never was this store's: list again, then watch from
+    /// there.
     #[error("revision {0} is gone from the history")]
     Compacted(
         /// The revision asked for.
         Revision,
     ),
-    /// The store has been replaced by another one, whose revisions mean something else.
-    #[error("the store has been replaced: its history does not continue")]
-    Replaced,
     /// The revision has not been reached. It may be that of another store.
     #[error("revision {asked} is in the future; the store is at {current}")]
     Future {

@@ -116,7 +116,7 @@ impl History {
         taken: &mut VecDeque<Arc<Event>>,
     ) -> Result<bool, Error> {
         if self.epoch != cursor.epoch {
-            return Err(Error::Replaced);
+            return Err(Error::Compacted(cursor.at));
         }
         let Some(ring) = self.rings.get(scope.resource()) else { return Ok(false) };
         if ring.lost > cursor.at {
@@ -134,7 +134,8 @@ impl History {
             }
         }
         cursor.at = cursor.at.max(self.revision);
-        if self.closed && taken.is_empty() { Err(Error::Closed) } else { Ok(false) }
+        // After the last change, the end.
+        if self.closed && taken.is_empty() { Err(Error::Closed) } else { Ok(self.closed) }
     }
 
     fn wake_all(&self) {

@@ -29,8 +29,8 @@ impl Watch {
     /// The next change. It is one value for all who watch. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// The watch has ended: [`Error::Compacted`] when it was too slow, [`Error::Replaced`], or
-    /// [`Error::Closed`].
+    /// The watch has ended: [`Error::Compacted`] when it was too slow or the store has been
+    /// replaced, or [`Error::Closed`].
     pub async fn next(&mut self) -> Result<Arc<Event>, Error> {
         loop {
             if let Some(event) = self.taken.pop_front() {

@@ -34,7 +34,7 @@ fn kills() -> usize {
 fn written(writer: usize, number: u64) -> Option<Bytes> {
     let word = format!("{writer}:{number};");
     let times = 1 + usize::try_from(number * 37 % 2_000).unwrap();
-    (number % 7 != 0).then(|| word.repeat(times).into())
+    (!number.is_multiple_of(7)).then(|| word.repeat(times).into())
 }
 
 /// The child: writers that say what is written once they know.

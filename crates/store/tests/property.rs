@@ -195,8 +195,7 @@ async fn reopen(kit: &mut Kit) {
     let Some(folder) = &kit.folder else { return };
     let memory = Arc::new(Engine::Local(Local::in_memory(Options::default()).await.unwrap()));
     let store = std::mem::replace(&mut kit.store, memory);
-    let Ok(Engine::Local(local)) = Arc::try_unwrap(store) else { panic!("it is still used") };
-    local.close().await;
+    Arc::try_unwrap(store).unwrap().close().await;
     let local = Local::open(folder.path().join("store"), Options::default()).await.unwrap();
     kit.store = Arc::new(Engine::Local(local));
 }

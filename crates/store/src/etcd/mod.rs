@@ -293,6 +293,13 @@ impl Store for Etcd {
     }
 }
 
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.calico.close();
+        self.own.close();
+    }
+}
+
 impl fmt::Debug for Etcd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Etcd").finish_non_exhaustive()
