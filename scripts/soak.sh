@@ -21,6 +21,7 @@ scripts/ensure.sh cc ip nft unshare nsenter setpriv setsid etcd curl openssl env
 ENVOY=$(find_envoy)
 export ENVOY
 export PROPTEST_CASES=${PROPTEST_CASES:-20000}
+export TORTIE_KERNEL_PROBES=${TORTIE_KERNEL_PROBES:-100000}
 export TORTIE_RECORDER_CHECKS=${TORTIE_RECORDER_CHECKS:-1000000}
 
 SECONDS=0

@@ -21,7 +21,7 @@ const MAC: &str = "02:00:00:00:00:01";
 struct Peer {
     mouth: Mouth,
     ears: Ears,
-    _namespace: Namespace,
+    namespace: Namespace,
 }
 
 /// A node with workloads and an outside.
@@ -65,6 +65,11 @@ impl Network {
         &self.node
     }
 
+    /// The namespace beyond an interface.
+    pub fn beyond(&self, interface: &str) -> Option<&Namespace> {
+        self.peers.get(interface).map(|peer| &peer.namespace)
+    }
+
     /// Puts addresses where a layout has them. Links that were there stay, without routes.
     ///
     /// # Errors
@@ -99,7 +104,7 @@ impl Network {
                    route add 0.0.0.0/0 dev eth0\nroute add ::/0 dev eth0\n";
         namespace.run("ip", &["-batch", "-"], far)?;
         let (mouth, ears) = namespace.within(|| Ok((Mouth::here()?, Ears::on_interfaces()?)))?;
-        Ok(Peer { mouth, ears, _namespace: namespace })
+        Ok(Peer { mouth, ears, namespace })
     }
 
     /// Replaces the node's table by that of a text for `nft -f`, in one step.

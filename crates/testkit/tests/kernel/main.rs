@@ -9,5 +9,6 @@ mod corpus;
 )]
 mod draw;
 mod harness;
+mod host;
 mod judge;
 mod random;
