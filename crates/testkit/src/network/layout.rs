@@ -13,7 +13,7 @@ pub struct Layout {
     pub uplink: SmolStr,
     /// The interfaces that lead to workloads, with their addresses.
     pub workloads: BTreeMap<SmolStr, Vec<IpAddr>>,
-    /// The node's own addresses, on its uplink.
+    /// The node's own addresses.
     pub host: Vec<IpAddr>,
 }
 
@@ -28,7 +28,8 @@ impl Layout {
     fn entries(&self) -> BTreeSet<String> {
         let host = self.host.iter().map(|address| match address {
             IpAddr::V4(four) => format!("address XX {four}/32 dev {}", self.uplink),
-            IpAddr::V6(six) => format!("address XX {six}/128 dev {} nodad", self.uplink),
+            // An address would be the node's only when the kernel has got round to it.
+            IpAddr::V6(six) => format!("route XX local {six}/128 dev lo table local"),
         });
         let outside =
             ["0.0.0.0/0", "::/0"].map(|net| format!("route XX {net} dev {}", self.uplink));
@@ -50,7 +51,7 @@ impl Layout {
         let mut batch = String::new();
         // Writing to a String cannot fail.
         for entry in found.difference(&wanted) {
-            let _ = writeln!(batch, "{}", entry.replace("XX", "del").replace(" nodad", ""));
+            let _ = writeln!(batch, "{}", entry.replace("XX", "del"));
         }
         for entry in wanted.difference(&found) {
             let _ = writeln!(batch, "{}", entry.replace("XX", "add"));
@@ -71,14 +72,15 @@ mod tests {
             workloads: [("cali1".into(), vec![address(pod)])].into(),
             host: host.iter().map(|text| address(text)).collect(),
         };
-        let first = layout(&["203.0.113.1"], "10.0.0.1");
+        let first = layout(&["203.0.113.1", "2001:db8::1"], "10.0.0.1");
         let told = first.since(&Layout::default());
         assert_eq!(
             told,
             "address add 203.0.113.1/32 dev eth0\nroute add 0.0.0.0/0 dev eth0\n\
-             route add 10.0.0.1 dev cali1\nroute add ::/0 dev eth0\n"
+             route add 10.0.0.1 dev cali1\nroute add ::/0 dev eth0\n\
+             route add local 2001:db8::1/128 dev lo table local\n"
         );
-        let second = layout(&["203.0.113.1"], "10.0.0.2");
+        let second = layout(&["203.0.113.1", "2001:db8::1"], "10.0.0.2");
         let told = second.since(&first);
         assert_eq!(told, "route del 10.0.0.1 dev cali1\nroute add 10.0.0.2 dev cali1\n");
         assert_eq!(first.since(&first), "");

@@ -141,17 +141,13 @@ impl<'c> Scene<'c> {
         let exact = Exact { cluster: self.cluster, source_port: asked.source_port };
         let explanation = explain_by(&exact, self.cluster, &Trust::default(), &asked.query);
         let explanation = explanation.map_err(|_| Unfit::Unanswerable)?;
-        let allowed = self.allows(&explanation, &from, &to);
-        Ok((Probe { from, to, packet }, allowed))
+        Ok((Probe { from, to, packet }, self.allows(&explanation)))
     }
 
-    /// Whether what is enforced on this node lets a flow pass. A host reaches its own workloads, by
-    /// an interface that none of its host endpoints is about.
-    fn allows(&self, explanation: &Explanation, from: &Place, to: &Place) -> bool {
-        let to_own = *from == Place::Host && *to != Place::Beyond(self.layout.uplink.clone());
+    /// Whether what is enforced on this node lets a flow pass.
+    fn allows(&self, explanation: &Explanation) -> bool {
         let network = explanation.legs().filter(|(leg, _)| *leg != "application");
-        let asked = network.filter(|(leg, _)| !(to_own && *leg == "egress"));
-        let mut here = asked.filter(|(_, leg)| self.is_here(&leg.endpoint));
+        let mut here = network.filter(|(_, leg)| self.is_here(&leg.endpoint));
         here.all(|(_, leg)| leg.verdict == Word::Allow)
     }
 

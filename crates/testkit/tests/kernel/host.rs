@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketType};
 use tortie_client::files;
 use tortie_model::{Object, Resource};
+use tortie_nft::text;
 use tortie_policy::{Case, Cluster, Compat, Word};
 use tortie_testkit::network::{Asked, Namespace, Network, Scene, may_run};
 use tortie_testkit::workspace;
@@ -55,7 +56,8 @@ fn enforce(network: &mut Network, paths: &[&str]) {
     let cluster = Cluster::build(&resources).unwrap();
     let scene = Scene::new(&cluster, &resources, Compat::STRICT, Some("server")).unwrap();
     network.arrange(scene.layout.clone()).unwrap();
-    network.enforce(&ruleset(&scene)).unwrap();
+    // As `tortie nft` would have `nft` do it.
+    network.enforce(&text::ruleset(&ruleset(&scene))).unwrap();
 }
 
 fn listen(machine: &Namespace, address: &str) -> TcpListener {

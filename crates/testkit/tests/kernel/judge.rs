@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use anyhow::ensure;
+use tortie_nft::Netlink;
+use tortie_nft::program::Programmer;
 use tortie_nft::render::{Interfaces, Options, Renderer};
-use tortie_nft::{Delta, text};
+use tortie_nft::{Delta, Ruleset};
 use tortie_testkit::network::{Asked, Network, Scene, Unfit};
 
 /// What was found so far.
@@ -73,7 +76,7 @@ impl Tally {
 }
 
 /// The ruleset of a scene's node.
-pub(crate) fn ruleset(scene: &Scene<'_>) -> String {
+pub(crate) fn ruleset(scene: &Scene<'_>) -> Ruleset {
     let mut renderer = Renderer::new(Options::default());
     let uplink = (scene.layout.uplink.clone(), scene.layout.host.iter().copied().collect());
     let interfaces =
@@ -81,7 +84,15 @@ pub(crate) fn ruleset(scene: &Scene<'_>) -> String {
     let mut delta = Delta::default();
     renderer.interfaces(interfaces, &mut delta);
     renderer.update(&scene.updates, &mut delta);
-    text::ruleset(renderer.ruleset())
+    renderer.ruleset().clone()
+}
+
+/// Makes a node's table that of a ruleset by netlink, from whatever it was.
+pub(crate) fn program(network: &Network, ruleset: &Ruleset) -> anyhow::Result<()> {
+    let mut programmer = Programmer::new(network.node().within(|| Ok(Netlink::new()?))?);
+    let report = programmer.update(ruleset, Delta::default())?;
+    ensure!(report.refused.is_none() && !report.rewritten, "{report:?}");
+    Ok(())
 }
 
 /// Has the kernel enforce a scene and tries flows in it.
@@ -105,7 +116,7 @@ pub(crate) fn judge(
         return Ok(());
     }
     network.arrange(scene.layout.clone())?;
-    network.enforce(&ruleset(scene))?;
+    program(network, &ruleset(scene))?;
     let outcomes = network.probe(&probes, scene.tracks_all())?;
     for ((name, asked, allowed), outcome) in expected.into_iter().zip(outcomes) {
         tally.probes += 1;
