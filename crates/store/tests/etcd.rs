@@ -434,10 +434,28 @@ async fn an_etcd_that_is_not_there_is_said() {
     ];
     for (endpoints, tls, expected) in cases {
         let endpoints = endpoints.into_iter().map(str::to_owned).collect();
-        let timeout = Duration::from_millis(200);
+        let timeout = Duration::from_secs(1);
         let options = EtcdOptions { tls, timeout, ..EtcdOptions::new(endpoints) };
         let error = Etcd::connect(options).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn one_endpoint_of_several_is_enough() {
+    if !available() {
+        return;
+    }
+    let server = Server::start();
+    let endpoints = vec!["http://127.0.0.1:1".to_owned(), server.url()];
+    let store = server.connect(EtcdOptions::new(endpoints)).await;
+    let resource = resource("several");
+    let mut watch = from_now(&store, &resource).await;
+    let name = key(&resource, "default", "x");
+    for _ in 0..30 {
+        let put = store.put(&name, value("x"), When::Always).await.unwrap();
+        assert_eq!(store.get(&name).await.unwrap().unwrap(), put);
+        assert_eq!(next(&mut watch).await.revision(), put.modified);
     }
 }
 

@@ -33,7 +33,9 @@ pub(super) struct Client {
 
 /// Why etcd gave no answer.
 enum Fault {
-    /// The request did not leave, or was refused.
+    /// The request did not leave: there was no connection.
+    Unreached(String),
+    /// It was refused.
     Refused(Error),
     /// Its answer was lost.
     Lost(String),
@@ -57,7 +59,7 @@ impl Fault {
             | Code::Unauthenticated
             | Code::Unimplemented => Fault::Refused(Error::Unavailable(format!("etcd: {text}"))),
             _ if never_left(status) => {
-                Fault::Refused(Error::Unavailable(format!("cannot reach etcd: {}", causes(status))))
+                Fault::Unreached(format!("cannot reach etcd: {}", causes(status)))
             }
             _ => Fault::Lost(format!("etcd: {}", causes(status))),
         }
@@ -66,7 +68,7 @@ impl Fault {
     fn of_read(self, asked: Revision) -> Error {
         match self {
             Fault::Refused(error) => error,
-            Fault::Lost(reason) => Error::Unavailable(reason),
+            Fault::Unreached(reason) | Fault::Lost(reason) => Error::Unavailable(reason),
             Fault::Gone => Error::Compacted(asked),
             Fault::Future => Error::Future { asked, current: Revision::ZERO },
         }
@@ -153,22 +155,43 @@ impl Client {
         Grpc::new(self.channel.clone()).max_decoding_message_size(usize::MAX)
     }
 
+    /// Asks once, but looks for a connection until the time is over.
     async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Fault>
+    where
+        Q: Message + Clone + 'static,
+        A: Message + Default + 'static,
+    {
+        let deadline = Instant::now() + self.timeout;
+        let mut last = String::new();
+        loop {
+            let call = self.attempt(path, request.clone());
+            match tokio::time::timeout_at(deadline, call).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(status)) => match Fault::of(&status) {
+                    Fault::Unreached(reason) if Instant::now() + PAUSE < deadline => {
+                        last = format!(": {reason}");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    fault => return Err(fault),
+                },
+                Err(_) => {
+                    let reason = format!("etcd gave no answer in {:?}{last}", self.timeout);
+                    return Err(Fault::Lost(reason));
+                }
+            }
+        }
+    }
+
+    async fn attempt<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Status>
     where
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
         let mut grpc = self.grpc();
-        let call = async {
-            grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
-            let path = PathAndQuery::from_static(path);
-            grpc.unary(Request::new(request), path, ProstCodec::default()).await
-        };
-        match tokio::time::timeout(self.timeout, call).await {
-            Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(Fault::of(&status)),
-            Err(_) => Err(Fault::Lost(format!("etcd gave no answer in {:?}", self.timeout))),
-        }
+        grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+        let path = PathAndQuery::from_static(path);
+        let answer = grpc.unary(Request::new(request), path, ProstCodec::default()).await?;
+        Ok(answer.into_inner())
     }
 
     /// Keys in a range, as they are (if the revision is zero) or were. Tries again for a while

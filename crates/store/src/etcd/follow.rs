@@ -15,6 +15,10 @@ use crate::{Error, Event, Revision};
 /// Between attempts: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// How far back history begins, in revisions, so that who watched before this process began can go
+/// on; reading it takes a fraction of a second.
+const BACK: u64 = 10_000;
+
 /// One part of the keys, followed.
 pub(super) struct Follower {
     pub(super) client: Client,
@@ -38,15 +42,9 @@ impl From<Error> for Break {
     }
 }
 
-/// The revision after which history is to begin: some way back, as far as etcd still knows, so that
-/// who watched before this process began can go on.
-pub(super) async fn beginning(
-    client: &Client,
-    now: Revision,
-    options: &EtcdOptions,
-) -> Result<Revision, Error> {
-    let back = u64::try_from(options.retention.events).unwrap_or(u64::MAX);
-    let wanted = Revision::new(now.get().saturating_sub(back).max(1));
+/// The revision after which history is to begin: some way back, as far as etcd still knows.
+pub(super) async fn beginning(client: &Client, now: Revision) -> Result<Revision, Error> {
+    let wanted = Revision::new(now.get().saturating_sub(BACK).max(1));
     let probe = RangeRequest { key: vec![0], revision: number(wanted), ..RangeRequest::default() };
     match client.range(probe).await {
         Ok(_) => Ok(wanted),

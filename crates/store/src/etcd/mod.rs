@@ -97,7 +97,7 @@ impl Etcd {
     pub async fn connect(options: EtcdOptions) -> Result<Etcd, Error> {
         let client = Client::new(&options)?;
         let now = client.now().await?;
-        let floor = follow::beginning(&client, revision(now.revision), &options).await?;
+        let floor = follow::beginning(&client, revision(now.revision)).await?;
         let mut followers = JoinSet::new();
         let mut feed = |root| {
             let feed = Arc::new(Feed::new(floor));

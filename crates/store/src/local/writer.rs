@@ -96,13 +96,30 @@ pub(super) struct Writer<L> {
     doubtful: Vec<Arc<Event>>,
     /// The log has failed and not been settled.
     broken: bool,
+    /// The last write was refused, and that has been logged.
+    refusing: bool,
     /// History up to here is dropped from memory, and will be from the log.
     dropped: Option<Revision>,
 }
 
+impl<L> Drop for Writer<L> {
+    /// However it ends, those who watch are told.
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
 impl<L: Log> Writer<L> {
     pub(super) fn new(shared: Arc<Shared>, log: L, options: Options) -> Writer<L> {
-        Writer { shared, log, options, doubtful: Vec::new(), broken: false, dropped: None }
+        Writer {
+            shared,
+            log,
+            options,
+            doubtful: Vec::new(),
+            broken: false,
+            refusing: false,
+            dropped: None,
+        }
     }
 
     /// Answers until nobody can ask any more.
@@ -111,7 +128,6 @@ impl<L: Log> Writer<L> {
         while queue.blocking_recv_many(&mut group, GROUP) > 0 {
             self.serve(group.drain(..));
         }
-        self.shared.close();
     }
 
     fn serve(&mut self, requests: impl Iterator<Item = Request>) {
@@ -165,11 +181,12 @@ impl<L: Log> Writer<L> {
         let batch = Batch { events: &events, at, revision, floor: self.dropped };
         match self.log.append(&batch) {
             Ok(()) => {
+                self.accept();
                 self.dropped = None;
                 self.show(&events);
             }
             Err(error) => {
-                tracing::error!(%error, "writes are refused");
+                self.refuse(&error);
                 self.doubtful = events;
                 self.broken = true;
                 match self.settle() {
@@ -180,6 +197,18 @@ impl<L: Log> Writer<L> {
             }
         }
         Ok(())
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        if !std::mem::replace(&mut self.refusing, true) {
+            tracing::error!(%error, "writes are refused");
+        }
+    }
+
+    fn accept(&mut self) {
+        if std::mem::take(&mut self.refusing) {
+            tracing::info!("writes are accepted again");
+        }
     }
 
     fn show(&mut self, events: &[Arc<Event>]) {
@@ -202,11 +231,7 @@ impl<L: Log> Writer<L> {
 
     /// Makes sure that the log can be written.
     fn ready(&mut self) -> Result<(), Error> {
-        if self.broken {
-            self.settle()?;
-            tracing::info!("the store can be written again");
-        }
-        Ok(())
+        if self.broken { self.settle().map(drop) } else { Ok(()) }
     }
 
     fn compact(&mut self, floor: Revision) -> Result<(), Error> {

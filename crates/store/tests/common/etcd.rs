@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -19,9 +21,18 @@ pub(crate) fn available() -> bool {
     found
 }
 
+/// A port that nobody has, and that nobody is given while its server is down: those that are given
+/// to whoever asks for any begin at 32768.
 fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let start = std::process::id().wrapping_mul(61);
+    loop {
+        let number = start.wrapping_add(TRIED.fetch_add(1, Ordering::SeqCst)) % 12_000;
+        let port = 20_000 + u16::try_from(number).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// An etcd, killed when dropped.
@@ -92,7 +103,8 @@ impl Server {
 
     /// How to reach it.
     pub(crate) fn options(&self, tls: Option<Tls>) -> EtcdOptions {
-        EtcdOptions { tls, ..EtcdOptions::new(vec![self.url()]) }
+        let timeout = Duration::from_secs(20);
+        EtcdOptions { tls, timeout, ..EtcdOptions::new(vec![self.url()]) }
     }
 
     /// A store in it, once it listens.
@@ -117,5 +129,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            println!("etcd said: {}", lines[lines.len().saturating_sub(15)..].join("\n"));
+        }
     }
 }
