@@ -11,4 +11,5 @@ mod draw;
 mod harness;
 mod host;
 mod judge;
+mod live;
 mod random;
