@@ -27,6 +27,9 @@ pub(super) enum Content {
 pub(super) struct Endpoint {
     pub(super) direction: Direction,
     pub(super) role: Role,
+    /// Tiers of the plane before, that exempts from tracking what it allows. Asked again of packets
+    /// that are not tracked: there are some that never are.
+    pub(super) untracked: Vec<Tier>,
     /// Tiers with policies that are enforced.
     pub(super) tiers: Vec<Tier>,
     /// Profiles; only asked where policy must decide.
@@ -42,11 +45,7 @@ pub(super) enum Role {
         http: bool,
     },
     /// A host endpoint's, in one of its planes.
-    Host {
-        plane: Plane,
-        /// Whether there is a plane before that exempts packets from tracking.
-        untracked: bool,
-    },
+    Host { plane: Plane },
 }
 
 /// The policies of one tier.
@@ -65,11 +64,9 @@ impl Role {
     pub(super) fn place(self) -> Place {
         match self {
             Role::Workload { http } => Place::Filter { http },
-            Role::Host { plane: Plane::Forward | Plane::Normal, .. } => {
-                Place::Filter { http: false }
-            }
-            Role::Host { plane: Plane::PreDnat, .. } => Place::PreDnat,
-            Role::Host { plane: Plane::Untracked, .. } => Place::Untracked,
+            Role::Host { plane: Plane::Forward | Plane::Normal } => Place::Filter { http: false },
+            Role::Host { plane: Plane::PreDnat } => Place::PreDnat,
+            Role::Host { plane: Plane::Untracked } => Place::Untracked,
         }
     }
 }
@@ -77,7 +74,7 @@ impl Role {
 impl Endpoint {
     /// Whether packets go on where nothing decides.
     pub(super) fn goes_on(&self) -> bool {
-        matches!(self.role, Role::Host { plane, .. } if plane != Plane::Normal)
+        matches!(self.role, Role::Host { plane } if plane != Plane::Normal)
     }
 }
 
@@ -112,12 +109,13 @@ impl Endpoint {
         let head = match (self.role, self.direction) {
             (Role::Workload { .. }, Direction::Egress) => "from-workload".to_owned(),
             (Role::Workload { .. }, Direction::Ingress) => "to-workload".to_owned(),
-            (Role::Host { plane, .. }, Direction::Ingress) => format!("from-host/{}", word(plane)),
-            (Role::Host { plane, .. }, Direction::Egress) => format!("to-host/{}", word(plane)),
+            (Role::Host { plane }, Direction::Ingress) => format!("from-host/{}", word(plane)),
+            (Role::Host { plane }, Direction::Egress) => format!("to-host/{}", word(plane)),
         };
         let mut text = format!("{:?}", self.role);
-        for tier in &self.tiers {
-            text.push_str(&tier.text());
+        for (part, tiers) in [("untracked", &self.untracked), ("tiers", &self.tiers)] {
+            text.push_str(part);
+            tiers.iter().for_each(|tier| text.push_str(&tier.text()));
         }
         let _ = write!(text, "{:?}", self.profiles);
         names::name(&[&head, &names::hash(&text)])
@@ -155,5 +153,6 @@ fn suffix(direction: Direction, place: Place) -> SmolStr {
         Place::Filter { http: true } => format_smolstr!("{direction}.http"),
         Place::PreDnat => format_smolstr!("{direction}.prednat"),
         Place::Untracked => format_smolstr!("{direction}.untracked"),
+        Place::UntrackedAgain => format_smolstr!("{direction}.untracked-again"),
     }
 }

@@ -10,6 +10,7 @@ use super::base::PASS;
 use super::content::{Content, Endpoint, Role};
 use super::graph::Graph;
 use super::output::Output;
+use super::rule::Place;
 use super::state::State;
 use super::{Interfaces, is_usable};
 use crate::{Element, Way};
@@ -159,17 +160,24 @@ fn select<'a>(
 /// What a host endpoint asks in one plane; nothing if packets go on there anyway.
 fn content(state: &State, host: &LocalHost, map: HostMap) -> Option<Content> {
     let (plane, direction) = (map.plane(), map.direction());
-    let untracked = plane != Plane::Untracked
-        && !tiers(host, Plane::Untracked).is_empty()
-        && host.interface != Interface::All;
-    let role = Role::Host { plane, untracked };
-    let tiers = state.tiers(tiers(host, plane), direction, role.place());
+    let role = Role::Host { plane };
+    let of = |plane, place| state.tiers(tiers(host, plane), direction, place);
+    // What the host forwards leaves by no plane before tracking.
+    let after_untracked = match plane {
+        Plane::Untracked => false,
+        _ => host.interface != Interface::All && map != HostMap::ToForward,
+    };
+    let untracked = match after_untracked {
+        true => of(Plane::Untracked, Place::UntrackedAgain),
+        false => Vec::new(),
+    };
+    let tiers = of(plane, role.place());
     let profiles = match plane {
         Plane::Normal => host.profiles.clone(),
         _ => Vec::new(),
     };
     let asks = plane == Plane::Normal || !tiers.is_empty();
-    asks.then_some(Content::Endpoint(Endpoint { direction, role, tiers, profiles }))
+    asks.then_some(Content::Endpoint(Endpoint { direction, role, untracked, tiers, profiles }))
 }
 
 fn tiers(host: &LocalHost, plane: Plane) -> &[EndpointTier] {

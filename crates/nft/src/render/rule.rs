@@ -21,6 +21,16 @@ pub(super) enum Place {
     PreDnat,
     /// Before connection tracking: what is allowed is exempt from it.
     Untracked,
+    /// Later, of packets that are not tracked: whether they were allowed there. What is said and
+    /// counted was then.
+    UntrackedAgain,
+}
+
+impl Place {
+    /// Whether packets belong to connections.
+    pub(super) fn is_tracked(self) -> bool {
+        !matches!(self, Place::Untracked | Place::UntrackedAgain)
+    }
 }
 
 /// Everything that rules depend on besides themselves.
@@ -65,6 +75,7 @@ impl Writer<'_> {
                 };
                 sure.into_iter().chain(doubt).collect()
             }
+            Action::Log if self.place == Place::UntrackedAgain => Vec::new(),
             Action::Log => {
                 let when = self.when(rule, sets, Certainty::Sure).into_iter();
                 when.map(|matches| self.words.log(matches, &origin, tier)).collect()
@@ -74,8 +85,11 @@ impl Writer<'_> {
 
     /// A rule that decides.
     pub(super) fn decide(&self, matches: Vec<Match>, outcome: Outcome, origin: &Origin) -> Rule {
+        if self.place == Place::UntrackedAgain && outcome == Outcome::Allow {
+            return Rule { matches, verdict: Some(Verdict::Accept), ..Rule::default() };
+        }
         let mut statements = vec![Statement::Counter];
-        if self.place != Place::Untracked {
+        if self.place.is_tracked() {
             statements.extend(self.words.record(outcome, origin));
         }
         if self.place == Place::Untracked && outcome == Outcome::Allow {
@@ -85,7 +99,7 @@ impl Writer<'_> {
             Outcome::Allow => Verdict::Accept,
             Outcome::Pass => Verdict::Return,
             Outcome::Deny => match self.place {
-                Place::Filter { .. } => self.words.deny.clone(),
+                Place::Filter { .. } | Place::UntrackedAgain => self.words.deny.clone(),
                 // Nothing can be refused with an answer that early.
                 Place::PreDnat | Place::Untracked => Verdict::Drop,
             },

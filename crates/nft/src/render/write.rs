@@ -55,7 +55,12 @@ pub(super) type Nodes = std::collections::BTreeSet<std::net::IpAddr>;
 
 impl Written {
     fn jump(&mut self, target: Content) {
-        self.rules.push(Rule { verdict: Some(Verdict::Jump(target.name())), ..Rule::default() });
+        self.jump_if(Vec::new(), target);
+    }
+
+    fn jump_if(&mut self, matches: Vec<Match>, target: Content) {
+        let verdict = Some(Verdict::Jump(target.name()));
+        self.rules.push(Rule { matches, verdict, ..Rule::default() });
         self.targets.push(target);
     }
 
@@ -98,7 +103,7 @@ fn write_tier(tier: &Tier, state: &State, writer: &Writer<'_>) -> Written {
     let subject = Subject::Tier(tier.name.clone());
     if tier.denies {
         written.rules.push(writer.finally(subject, Outcome::Deny));
-    } else if writer.words.records && tier.place != Place::Untracked {
+    } else if writer.words.records && tier.place.is_tracked() {
         written.rules.push(writer.finally(subject, Outcome::Pass));
     }
     written
@@ -129,8 +134,13 @@ fn write_endpoint(
     writer: &Writer<'_>,
     nodes: &Nodes,
 ) -> Written {
-    let mut written =
-        Written { rules: before(endpoint, state, writer, nodes), ..Written::default() };
+    let rules = before(endpoint, state, writer, nodes);
+    let mut written = Written { rules, ..Written::default() };
+    for tier in &endpoint.untracked {
+        // What that plane has allowed is not asked about again.
+        let untracked = Match::Connection(vec![ConnectionState::Untracked]);
+        written.jump_if(vec![untracked], Content::Tier(tier.clone()));
+    }
     for tier in &endpoint.tiers {
         written.jump(Content::Tier(tier.clone()));
     }
@@ -164,10 +174,9 @@ fn before(endpoint: &Endpoint, state: &State, writer: &Writer<'_>, nodes: &Nodes
             });
             std::iter::once(invalid).chain(tunnels).collect()
         }
-        (Role::Host { plane, untracked }, _) => {
+        (Role::Host { plane }, _) => {
             let mut rules = match plane {
                 Plane::Untracked => Vec::new(),
-                _ if untracked => vec![accept_untracked(), invalid],
                 _ => vec![invalid],
             };
             if plane != Plane::Forward {
@@ -186,15 +195,6 @@ fn drop_invalid(writer: &Writer<'_>) -> Rule {
         statements: vec![Statement::Counter],
         verdict: Some(Verdict::Drop),
         origin: Some(Origin { subject, direction: writer.direction, rule: None }),
-    }
-}
-
-/// What an earlier plane has allowed and exempted from tracking is not asked about again.
-fn accept_untracked() -> Rule {
-    Rule {
-        matches: vec![Match::Connection(vec![ConnectionState::Untracked])],
-        verdict: Some(Verdict::Accept),
-        ..Rule::default()
     }
 }
 
