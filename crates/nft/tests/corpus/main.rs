@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "worlds and traffic as the compiled engine is tested with")]
 mod draw;
 mod engine;
+mod paths;
 
 use std::cell::Cell;
 

@@ -4,5 +4,6 @@
 #[path = "../../../testkit/tests/compiled/draw.rs"]
 #[allow(dead_code, reason = "worlds as the compiled engine is tested with")]
 mod draw;
+mod golden;
 mod order;
 mod whole;
