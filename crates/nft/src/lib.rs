@@ -24,4 +24,6 @@ pub use ast::{
 };
 pub use delta::{Delta, Elements};
 pub use kernel::{ApplyError, Counter, Found, FoundChain, FoundRule, FoundSet, Kernel, Op, Place};
+#[doc(hidden)]
+pub use netlink::fuzz;
 pub use netlink::{Event, Events, Netlink};

@@ -103,14 +103,13 @@ fn net(first: &[u8], last: Option<&[u8]>) -> Option<IpNet> {
     (net.network() == first && net.broadcast() == last).then_some(net)
 }
 
-/// The elements of a set, and whether there are others that cannot be said.
-pub(super) fn elements(kind: SetKind, mut raw: Vec<Raw>) -> (HashSet<Element>, bool) {
+/// The elements of a set, sorted before, and whether there are others that cannot be said.
+pub(super) fn elements(kind: SetKind, raw: Vec<Raw>) -> (HashSet<Element>, bool) {
     if !matches!(kind, SetKind::Net(_)) {
         let elements: HashSet<_> = raw.iter().filter_map(|raw| raw.element(kind)).collect();
         let strange = elements.len() != raw.len();
         return (elements, strange);
     }
-    raw.sort_unstable();
     let mut elements = HashSet::new();
     let mut strange = false;
     let mut open: Option<Raw> = None;

@@ -13,6 +13,8 @@ mod entry;
 mod events;
 mod expression;
 mod found;
+#[doc(hidden)]
+pub mod fuzz;
 mod key;
 mod read;
 mod set;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use smol_str::SmolStr;
@@ -17,6 +18,9 @@ use super::socket::{Socket, errno};
 
 /// How often the table is read anew because it changed meanwhile.
 const TRIES: usize = 64;
+
+/// Milliseconds the kernel is given to come to rest before a set is read again.
+const PAUSES: [u64; 8] = [1, 2, 5, 10, 20, 50, 100, 200];
 
 /// Digits of a mark.
 const MARK: usize = 16;
@@ -76,6 +80,13 @@ fn read_once(socket: &mut Socket, generation: u32) -> io::Result<Option<Found>> 
 /// Whether a message is about our table: chains come of all tables.
 pub(super) fn is_ours(message: &Message<'_>) -> bool {
     message.family() == Some(INET) && message.attributes().text(TABLE_NAME) == Some(TABLE)
+}
+
+/// Takes a message for anything that it may be.
+pub(super) fn anything(message: &Message<'_>) {
+    let attributes = message.attributes();
+    let _ = (found_chain(attributes), found_rule(attributes), found_set(attributes));
+    let _ = (message.result(), is_ours(message));
 }
 
 fn chains(socket: &mut Socket) -> io::Result<BTreeMap<SmolStr, FoundChain>> {
@@ -185,16 +196,36 @@ fn found_set(attributes: Attributes<'_>) -> Option<(SmolStr, FoundSet)> {
     Some((name.into(), FoundSet { kind, ..FoundSet::default() }))
 }
 
+#[allow(clippy::disallowed_methods, reason = "the kernel does not tell when it has come to rest")]
 fn read_elements(socket: &mut Socket, name: &str, found: &mut FoundSet) -> io::Result<()> {
     let Some(kind) = found.kind else { return Ok(()) };
+    for pause in PAUSES {
+        let raw = read_list(socket, name)?;
+        if !repeated(&raw) {
+            (found.elements, found.strange) = elements(kind, raw);
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(pause));
+    }
+    Err(Errno::INTR.into())
+}
+
+/// All elements of a set, sorted.
+fn read_list(socket: &mut Socket, name: &str) -> io::Result<Vec<Raw>> {
     let mut raw = Vec::new();
     let ask = |body: &mut super::encode::Messages| body.text(element::SET_NAME, name);
     socket.dump(message::GET_ELEMENT, ask, |message| {
         let list = message.attributes().nested(element::LIST);
         raw.extend(list.map(|(_, body)| Raw::read(Attributes(body))));
     })?;
-    (found.elements, found.strange) = elements(kind, raw);
-    Ok(())
+    raw.sort_unstable();
+    Ok(raw)
+}
+
+/// Whether an element was read twice. The kernel enlarges hash sets behind one's back for a while
+/// after they have grown; for each element that is missed meanwhile another one is told again.
+fn repeated(sorted: &[Raw]) -> bool {
+    sorted.iter().zip(sorted.iter().skip(1)).any(|(one, next)| one == next)
 }
 
 /// The counters of all rules that have one.
