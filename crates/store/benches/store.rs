@@ -9,6 +9,9 @@
     reason = "benchmark code"
 )]
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -17,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::time::{MissedTickBehavior, interval};
-use tortie_store::{Key, List, Local, Options, Resource, Revision, Scope, Store, When};
+use tortie_store::{Engine, Key, List, Local, Options, Resource, Scope, Store, When};
 
 /// About what a policy has.
 const VALUE: usize = 1_024;
@@ -133,15 +136,35 @@ async fn many(folder: &Path, count: usize) {
     store.close().await;
 }
 
+/// A list of 10,000 objects in etcd.
+async fn in_etcd(store: &Arc<Engine>) {
+    let tasks = (0..100).map(|writer| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for number in (writer..10_000).step_by(100) {
+                store.put(&key(number), value(number), When::Always).await.unwrap();
+            }
+        })
+    });
+    let start = Instant::now();
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    println!("etcd: 100 writers: {:.0} writes/s", rate(10_000, start.elapsed()));
+    let start = Instant::now();
+    let page = store.list(&List::latest(Scope::all(policies()))).await.unwrap();
+    println!("etcd: list of {} objects in {:?}", page.objects.len(), start.elapsed());
+}
+
 /// From a write's begin to the last of so many watchers being told, at so many writes a second.
-async fn fan_out(watchers: usize, each_second: u32, seconds: u32) {
-    let store = Arc::new(Local::in_memory(Options::default()).await.unwrap());
+async fn fan_out(store: Arc<Engine>, watchers: usize, each_second: u32, seconds: u32) {
+    let start = store.list(&List::latest(Scope::all(policies()))).await.unwrap().revision;
     let began = Instant::now();
     let tasks: Vec<_> = (0..watchers)
         .map(|_| {
             let store = store.clone();
             tokio::spawn(async move {
-                let mut watch = store.watch(&Scope::all(policies()), Revision::ZERO).await.unwrap();
+                let mut watch = store.watch(&Scope::all(policies()), start).await.unwrap();
                 let mut took = vec![];
                 for _ in 0..each_second * seconds {
                     let event = watch.next().await.unwrap();
@@ -187,7 +210,12 @@ fn main() {
         writes(&store, 64, 100).await;
         drop(store);
         many(folder.path(), count).await;
-        fan_out(1_000, 20, 5).await;
-        fan_out(100, 200, 5).await;
+        for (watchers, each_second) in [(1_000, 20), (100, 200)] {
+            fan_out(common::memory().await.store, watchers, each_second, 5).await;
+        }
+        if let Some(kit) = common::in_etcd().await {
+            in_etcd(&kit.store).await;
+            fan_out(kit.store.clone(), 1_000, 20, 5).await;
+        }
     });
 }

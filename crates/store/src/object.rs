@@ -53,7 +53,7 @@ impl FromStr for Revision {
 }
 
 /// An object as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Object {
     /// Its name.
     pub key: Key,
@@ -63,6 +63,14 @@ pub struct Object {
     pub created: Revision,
     /// The last change.
     pub modified: Revision,
+}
+
+/// Without the value, which may be a secret: only its size.
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Object { key, value, created, modified } = self;
+        write!(f, "{key} ({} bytes, created {created}, modified {modified})", value.len())
+    }
 }
 
 /// A change to one object.
