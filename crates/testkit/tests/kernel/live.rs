@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tortie_calc::{Calculation, Key, interface_name};
+use tortie_calc::{Calculation, Key, Update, interface_name};
+use tortie_model::Resource;
 use tortie_nft::program::{Programmer, Report};
 use tortie_nft::render::{Options, Renderer};
 use tortie_nft::{Delta, Netlink};
-use tortie_policy::EndpointId;
+use tortie_policy::{Compat, EndpointId};
 use tortie_testkit::network::{Layout, Namespace, Network, Packet, Place, Probe, may_run};
 use tortie_testkit::resources;
 
@@ -23,25 +24,38 @@ const CLIENTS: usize = 8;
 /// What must happen has long to do so.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// From resources to the kernel.
-struct Live {
+/// From resources to the kernel, change by change.
+pub(crate) struct Live {
     calculation: Calculation,
     renderer: Renderer,
     programmer: Programmer<Netlink>,
 }
 
 impl Live {
-    fn new(network: &Network, yaml: &str) -> Live {
+    /// What has a node's kernel follow resources, of which there are none yet.
+    pub(crate) fn start(network: &Network, compat: Compat) -> Live {
         let netlink = network.node().within(|| Ok(Netlink::new()?)).unwrap();
+        let calculation = Calculation::new(None).assigning_addresses().with_compat(compat);
         let mut live = Live {
-            calculation: Calculation::new(None),
+            calculation,
             renderer: Renderer::new(Options::default()),
             programmer: Programmer::new(netlink),
         };
-        live.put(yaml);
         live.calculation.in_sync();
         live.flush();
         live
+    }
+
+    fn new(network: &Network, yaml: &str) -> Live {
+        let mut live = Live::start(network, Compat::STRICT);
+        live.put(yaml);
+        live.flush();
+        live
+    }
+
+    /// Takes in that a resource is now like this, or is not there.
+    pub(crate) fn apply(&mut self, key: &Key, resource: Option<&Resource>) {
+        self.calculation.apply(key, resource);
     }
 
     fn put(&mut self, yaml: &str) {
@@ -57,9 +71,11 @@ impl Live {
     }
 
     /// Brings what has changed into force, at once.
-    fn flush(&mut self) -> Report {
+    pub(crate) fn flush(&mut self) -> Report {
         let (mut updates, mut delta) = (Vec::new(), Delta::default());
         self.calculation.flush(&mut updates);
+        // All workloads are here, wherever they are said to be; hosts are not.
+        updates.retain(|update| !matches!(update, Update::Host(_) | Update::HostRemove(_)));
         self.renderer.update(&updates, &mut delta);
         let report = self.programmer.update(self.renderer.ruleset(), delta).unwrap();
         assert!(report.refused.is_none(), "{report:?}");
@@ -67,7 +83,7 @@ impl Live {
     }
 
     /// Whether the kernel's table is what it should be, as somebody finds it who knows nothing of it.
-    fn is_whole(&self, network: &Network) -> bool {
+    pub(crate) fn is_whole(&self, network: &Network) -> bool {
         let netlink = network.node().within(|| Ok(Netlink::new()?)).unwrap();
         let report = Programmer::new(netlink).update(self.renderer.ruleset(), Delta::default());
         !report.unwrap().changed()
@@ -130,6 +146,8 @@ fn arrives(network: &mut Network, probe: &Probe) -> bool {
 #[derive(Default)]
 struct Found {
     done: AtomicBool,
+    /// Whether all clients have ended.
+    left: AtomicBool,
     connections: AtomicUsize,
     longest: AtomicUsize,
 }
@@ -161,8 +179,9 @@ fn repeated(namespace: &Namespace) -> u64 {
     both.find(|(name, _)| *name == "TCPSynRetrans").unwrap().1.parse().unwrap()
 }
 
+/// Takes calls and hangs up, until all clients have ended.
 fn keep_accepting(listener: &TcpListener, found: &Found) -> anyhow::Result<()> {
-    while !found.done.load(Ordering::Relaxed) {
+    while !found.left.load(Ordering::Relaxed) {
         drop(listener.accept()?);
     }
     Ok(())
@@ -209,9 +228,10 @@ fn updates_under_traffic_lose_nothing_and_let_nothing_in() {
         let works: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(work)).collect();
         (0..updates).for_each(|number| change(&mut live, number));
         found.done.store(true, Ordering::Relaxed);
-        // Wakes the server, which may have nobody to accept.
-        client.within(|| Ok(TcpStream::connect("10.0.0.2:80")?)).unwrap();
         works.into_iter().for_each(|work| work.join().unwrap().unwrap());
+        found.left.store(true, Ordering::Relaxed);
+        // The server waits for one more.
+        client.within(|| Ok(TcpStream::connect("10.0.0.2:80")?)).unwrap();
         server.join().unwrap().unwrap();
     });
     let longest = Duration::from_micros(found.longest.into_inner() as u64);

@@ -1,19 +1,23 @@
 //! Random clusters and flows, in the kernel.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
+use tortie_calc::Key;
+use tortie_model::Resource;
 use tortie_policy::{Cluster, Compat, Party, PortName, Protocol, Query};
 use tortie_testkit::Property;
 use tortie_testkit::network::{Asked, Network, Scene, may_run};
 use tortie_testkit::world::{Traffic, World, strategy};
 
 use crate::draw;
-use crate::judge::{Tally, judge};
+use crate::judge::{self, Tally, judge};
+use crate::live::Live;
 
 /// Flows that are tried in all unless `TORTIE_KERNEL_PROBES` asks for another number.
 const PROBES: usize = 10_000;
@@ -74,31 +78,41 @@ fn question(traffic: &Traffic, detail: &Detail, from: IpAddr, to: IpAddr) -> (Qu
     (query, traffic.source_port)
 }
 
-/// Tries flows between pairs of addresses at one node of a cluster.
-fn try_out(
-    (network, tally): &mut (Network, Tally),
-    documents: &[Value],
-    compat: Compat,
-    node: Option<&str>,
-    questions: Vec<(Query, u16)>,
-) -> Result<(), TestCaseError> {
+fn decode(documents: &[Value]) -> Result<Vec<Resource>, TestCaseError> {
     let mut resources = Vec::new();
     for document in documents {
         let decoded = tortie_model::decode(document.clone());
         resources.extend(decoded.map_err(|e| TestCaseError::fail(format!("{e:?}")))?);
     }
-    let cluster = Cluster::build_with(&resources, compat);
+    Ok(resources)
+}
+
+/// Tries flows at one node of a cluster, which is programmed anew, or which something keeps current.
+fn try_out(
+    (network, tally): &mut (Network, Tally),
+    (resources, compat): (&[Resource], Compat),
+    node: Option<&str>,
+    current: Option<&mut Live>,
+    questions: Vec<(Query, u16)>,
+) -> Result<(), TestCaseError> {
+    let cluster = Cluster::build_with(resources, compat);
     let cluster = cluster.map_err(|invalid| TestCaseError::fail(format!("{invalid:?}")))?;
-    let scene = Scene::new(&cluster, &resources, compat, node).unwrap();
-    let mut flows = Vec::new();
+    let scene = Scene::new(&cluster, resources, compat, node).unwrap();
+    let (mut flows, mut found) = (Vec::new(), Tally::default());
     for (query, source_port) in questions {
         match Asked::new(&cluster, &query, Some(source_port)) {
             Ok(asked) => flows.push((String::new(), asked)),
-            Err(why) => tally.pass_over(&why),
+            Err(why) => found.pass_over(&why),
         }
     }
-    let mut found = Tally::default();
-    judge(network, &scene, &flows, &mut found).unwrap();
+    match current {
+        None => judge(network, &scene, &flows, &mut found).unwrap(),
+        Some(live) => {
+            live.flush();
+            prop_assert!(live.is_whole(network), "the table is not what it should be");
+            judge::try_out(network, &scene, &flows, &mut found).unwrap();
+        }
+    }
     let wrong = found.wrong();
     tally.add(found);
     prop_assert!(wrong.is_empty(), "{wrong}");
@@ -138,9 +152,45 @@ fn workloads_in_the_kernel_agree_with_the_reference() {
             let (from, to) = world.ends(traffic)?;
             Some(question(traffic, detail, from, to))
         });
-        try_out(&mut state.borrow_mut(), &documents, compat, None, questions.collect())
+        let resources = decode(&documents)?;
+        let state = &mut state.borrow_mut();
+        try_out(state, (&resources, compat), None, None, questions.collect())
     });
     finish(name, &state.borrow().1, wanted);
+}
+
+/// Clusters that become one another, and the same table all the way.
+#[test]
+fn changes_in_the_kernel_agree_with_the_reference() {
+    if !may_run() {
+        return;
+    }
+    let name = "changes in the kernel";
+    let (property, wanted) = property(name, 100);
+    let state = RefCell::new((Network::new().unwrap(), Tally::default()));
+    let step = (strategy::world(), draw::extras(), flows());
+    property.check(&(draw::compat(), vec(step, 3)), |(compat, steps)| {
+        let mut state = state.borrow_mut();
+        let (mut live, mut before) = (Live::start(&state.0, compat), BTreeMap::new());
+        for (world, extras, flows) in steps {
+            let resources = decode(&[world.documents(), extras].concat())?;
+            let now: BTreeMap<_, _> = resources.iter().map(|r| (Key::of(r), r.clone())).collect();
+            before
+                .keys()
+                .filter(|key| !now.contains_key(key))
+                .for_each(|key| live.apply(key, None));
+            now.iter().for_each(|(key, resource)| live.apply(key, Some(resource)));
+            before = now;
+            let questions = flows.iter().filter_map(|(traffic, detail)| {
+                let (from, to) = world.ends(traffic)?;
+                Some(question(traffic, detail, from, to))
+            });
+            let questions = questions.collect();
+            try_out(&mut state, (&resources, compat), None, Some(&mut live), questions)?;
+        }
+        Ok(())
+    });
+    finish(name, &state.borrow().1, wanted / 4);
 }
 
 // === hosts ===
@@ -260,7 +310,9 @@ fn hosts_in_the_kernel_agree_with_the_reference() {
             let (from, to) = ends(&world, traffic, detail)?;
             Some(question(traffic, detail, from, to))
         });
-        try_out(&mut state.borrow_mut(), &documents, compat, Some(NODE), questions.collect())
+        let resources = decode(&documents)?;
+        let state = &mut state.borrow_mut();
+        try_out(state, (&resources, compat), Some(NODE), None, questions.collect())
     });
     finish(name, &state.borrow().1, wanted);
 }
