@@ -1,6 +1,7 @@
 //! Asking etcd, and what its refusals mean.
 
 use std::error::Error as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prost::Message;
@@ -29,6 +30,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Client {
     channel: Channel,
     timeout: Duration,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// How far etcd has been seen to be, and how many times it then went back: it has lost its state, or
+/// another one has its address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    revision: Revision,
+    generation: u64,
 }
 
 /// Why etcd gave no answer.
@@ -147,7 +157,28 @@ impl Client {
             [one] => one.connect_lazy(),
             _ => Channel::balance_list(endpoints.into_iter()),
         };
-        Ok(Client { channel, timeout: options.timeout })
+        Ok(Client { channel, timeout: options.timeout, seen: Arc::default() })
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many times etcd has gone back.
+    pub(super) fn generation(&self) -> u64 {
+        self.seen().generation
+    }
+
+    /// Notes where etcd is, and where it was before it was asked: its members agree on every answer
+    /// to a read or a write, so in one history it is never behind what had been answered before.
+    fn note(&self, before: Seen, header: Option<&ResponseHeader>) {
+        let Some(now) = header.map(|header| revision(header.revision)) else { return };
+        let mut seen = self.seen();
+        if now >= before.revision {
+            seen.revision = seen.revision.max(now);
+        } else if seen.generation == before.generation {
+            *seen = Seen { revision: now, generation: before.generation + 1 };
+        }
     }
 
     fn grpc(&self) -> Grpc<Channel> {
@@ -200,19 +231,29 @@ impl Client {
         let deadline = Instant::now() + self.timeout;
         let asked = revision(request.revision);
         loop {
+            let before = *self.seen();
             let answer = self.call("/etcdserverpb.KV/Range", request.clone()).await;
             match answer.map_err(|fault| fault.of_read(asked)) {
+                Ok(answer) => {
+                    let answer: RangeResponse = answer;
+                    self.note(before, answer.header.as_ref());
+                    return Ok(answer);
+                }
                 Err(Error::Unavailable(_)) if Instant::now() + PAUSE < deadline => {
                     tokio::time::sleep(PAUSE).await;
                 }
-                answer => return answer,
+                Err(error) => return Err(error),
             }
         }
     }
 
     /// Compares and writes, at once.
     pub(super) async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
-        self.call("/etcdserverpb.KV/Txn", request).await.map_err(Fault::of_write)
+        let before = *self.seen();
+        let answer = self.call("/etcdserverpb.KV/Txn", request).await;
+        let answer: TxnResponse = answer.map_err(Fault::of_write)?;
+        self.note(before, answer.header.as_ref());
+        Ok(answer)
     }
 
     /// Forgets history before a revision.

@@ -3,6 +3,7 @@
 //! all who watch are told that it does not.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::client::{Client, number, revision};
@@ -26,14 +27,16 @@ pub(super) struct Follower {
     pub(super) feed: Arc<Feed>,
     pub(super) options: EtcdOptions,
     pub(super) cluster: u64,
+    /// How many times etcd had gone back when the history was begun.
+    pub(super) generation: Arc<AtomicU64>,
 }
 
 /// Why the history does not go on.
 enum Break {
     /// The connection: try again from where it was.
     Lost(Error),
-    /// Changes were missed, or it is another store: begin after that revision.
-    Anew(Revision, &'static str),
+    /// Changes were missed, or it is another store: begin after a revision of that generation.
+    Anew { after: Revision, generation: u64, reason: &'static str },
 }
 
 impl From<Error> for Break {
@@ -85,15 +88,20 @@ impl Follower {
                         tracing::warn!(%error, "lost sight of etcd's changes");
                     }
                 }
-                Break::Anew(after, reason) => {
+                Break::Anew { after, generation, reason } => {
                     tracing::warn!(%reason, revision = %after, "all watches end");
                     self.feed.restart(after);
+                    self.generation.store(generation, Ordering::SeqCst);
                 }
             }
             pause = if self.feed.revision() == before { pause.saturating_mul(2) } else { PAUSE.0 };
             pause = pause.min(PAUSE.1);
             tokio::time::sleep(pause).await;
         }
+    }
+
+    fn anew(&self, after: Revision, reason: &'static str) -> Break {
+        Break::Anew { after, generation: self.client.generation(), reason }
     }
 
     async fn follow(&mut self) -> Break {
@@ -107,10 +115,13 @@ impl Follower {
         let now = self.client.now().await?;
         if now.cluster_id != self.cluster {
             self.cluster = now.cluster_id;
-            return Err(Break::Anew(revision(now.revision), "another etcd cluster is there"));
+            return Err(self.anew(revision(now.revision), "another etcd cluster is there"));
         }
-        if revision(now.revision) < self.feed.revision() {
-            return Err(Break::Anew(revision(now.revision), "etcd went back to an earlier state"));
+        // The history may know less than was answered to others: it is behind now and then.
+        if self.generation.load(Ordering::SeqCst) != self.client.generation()
+            || revision(now.revision) < self.feed.revision()
+        {
+            return Err(self.anew(revision(now.revision), "etcd went back to an earlier state"));
         }
         let (key, range_end) = self.root.range();
         let request = WatchCreateRequest {
@@ -131,7 +142,7 @@ impl Follower {
         if answer.canceled {
             return Err(match answer.compact_revision {
                 0 => Break::Lost(Error::Unavailable(format!("etcd: {}", answer.cancel_reason))),
-                compacted => Break::Anew(revision(compacted), "etcd forgot changes not yet seen"),
+                compacted => self.anew(revision(compacted), "etcd forgot changes not yet seen"),
             });
         }
         let now = (self.options.clock)();
@@ -159,7 +170,7 @@ impl Follower {
         let deleted = event.r#type == EventType::Delete as i32;
         // Etcd leaves out what was there before if it was compacted meanwhile.
         if event.prev_kv.is_none() && (deleted || kv.create_revision != kv.mod_revision) {
-            return Err(Break::Anew(revision, "etcd forgot what a change replaced"));
+            return Err(self.anew(revision, "etcd forgot what a change replaced"));
         }
         let previous = event.prev_kv.as_ref().and_then(|kv| self.root.object(kv));
         let event = match (deleted, self.root.object(kv), previous) {

@@ -8,6 +8,7 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,10 +84,17 @@ impl fmt::Debug for EtcdOptions {
 /// A store in etcd.
 pub struct Etcd {
     client: Client,
-    calico: Arc<Feed>,
-    own: Arc<Feed>,
+    calico: Part,
+    own: Part,
     /// Follow etcd as long as this lives.
     _followers: JoinSet<()>,
+}
+
+/// The history of one part of the keys.
+struct Part {
+    feed: Arc<Feed>,
+    /// Of which of etcd's histories it is.
+    generation: Arc<AtomicU64>,
 }
 
 impl Etcd {
@@ -99,18 +107,27 @@ impl Etcd {
         let now = client.now().await?;
         let floor = follow::beginning(&client, revision(now.revision)).await?;
         let mut followers = JoinSet::new();
-        let mut feed = |root| {
+        let mut part = |root| {
             let feed = Arc::new(Feed::new(floor));
-            let (client, options, cluster) = (client.clone(), options.clone(), now.cluster_id);
-            let follower = Follower { client, root, feed: feed.clone(), options, cluster };
-            followers.spawn(follower.run());
-            feed
+            let generation = Arc::new(AtomicU64::new(client.generation()));
+            followers.spawn(
+                Follower {
+                    client: client.clone(),
+                    root,
+                    feed: feed.clone(),
+                    options: options.clone(),
+                    cluster: now.cluster_id,
+                    generation: generation.clone(),
+                }
+                .run(),
+            );
+            Part { feed, generation }
         };
-        let (calico, own) = (feed(Root::Calico), feed(Root::Own));
+        let (calico, own) = (part(Root::Calico), part(Root::Own));
         Ok(Etcd { client, calico, own, _followers: followers })
     }
 
-    fn feed(&self, scope: &Scope) -> &Arc<Feed> {
+    fn part(&self, scope: &Scope) -> &Part {
         match Root::of(scope.resource()) {
             Root::Calico => &self.calico,
             Root::Own => &self.own,
@@ -272,13 +289,17 @@ impl Store for Etcd {
     }
 
     async fn watch(&self, scope: &Scope, after: Revision) -> Result<Watch, Error> {
-        let feed = self.feed(scope);
+        let Part { feed, generation } = self.part(scope);
         // The history may be a moment behind what a list has shown.
         if after > feed.revision() {
             let current = self.now().await?;
             if after > current {
                 return Err(Error::Future { asked: after, current });
             }
+        }
+        if generation.load(Ordering::SeqCst) != self.client.generation() {
+            let reason = "etcd went back to an earlier state: its changes are not followed yet";
+            return Err(Error::Unavailable(reason.into()));
         }
         Watch::new(feed, scope, after)
     }
@@ -287,16 +308,16 @@ impl Store for Etcd {
         if let Err(error) = self.client.compact(revision).await {
             return Err(self.dated(error).await);
         }
-        self.calico.compact(revision);
-        self.own.compact(revision);
+        self.calico.feed.compact(revision);
+        self.own.feed.compact(revision);
         Ok(())
     }
 }
 
 impl Drop for Etcd {
     fn drop(&mut self) {
-        self.calico.close();
-        self.own.close();
+        self.calico.feed.close();
+        self.own.feed.close();
     }
 }
 
