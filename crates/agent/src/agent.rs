@@ -1,4 +1,4 @@
-//! The agent, put together: files, calculation, Policy Sync, signals.
+//! The agent, put together: files, calculation, Policy Sync, the kernel, signals.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::interval;
 use tortie_calc::{Calculation, Update};
 use tortie_client::Watch;
@@ -17,10 +18,14 @@ use tortie_daemon::log::Handle;
 use tortie_daemon::metrics::Registry;
 use tortie_daemon::readiness::{Guard, Readiness};
 use tortie_daemon::shutdown::{self, Signals, Trigger};
+use tortie_nft::netlink::{Events, Netlink};
+use tortie_nft::program::Programmer;
+use tortie_nft::render::Options;
 use tortie_policysync::server::{self, OwnPod, Server};
 
 use crate::engine::{Batch, Engine};
 use crate::metrics::Metrics;
+use crate::network::{self, Lock, LockError, Network, Teller};
 use crate::source::{Files, Reading};
 
 /// How long work in progress may take to end after a signal.
@@ -41,6 +46,8 @@ pub struct Config {
     pub policy_sync_prefix: Option<PathBuf>,
     /// Permission bits and group of the sockets there, and which there are.
     pub policy_sync: server::Config,
+    /// How policy is brought into the kernel; not at all if absent.
+    pub network: Option<Options>,
     /// Where to serve metrics and readiness.
     pub admin: Option<Place>,
 }
@@ -57,6 +64,15 @@ pub enum AgentError {
     /// The admin interface has no place.
     #[error(transparent)]
     Admin(#[from] ListenError),
+    /// Somebody else has the network namespace.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The kernel cannot be programmed.
+    #[error(
+        "the kernel's packet filter cannot be reached: {0}\nhint: it needs nf_tables and CAP_NET_ADMIN; \
+         choose `--dataplane none` to serve sidecars alone"
+    )]
+    Kernel(io::Error),
     /// The system refused something else.
     #[error("the system refused: {0}")]
     Io(#[from] io::Error),
@@ -68,7 +84,10 @@ impl AgentError {
     pub fn exit_code(&self) -> u8 {
         match self {
             AgentError::Files(_) | AgentError::Watch(_) => 2,
-            AgentError::Admin(_) | AgentError::Io(_) => 3,
+            AgentError::Admin(_)
+            | AgentError::Lock(_)
+            | AgentError::Kernel(_)
+            | AgentError::Io(_) => 3,
         }
     }
 }
@@ -90,6 +109,10 @@ pub async fn run(config: Config, log: Option<Handle>) -> Result<(), AgentError> 
     let (readiness, guard) = Readiness::new("files", "the first load");
     let mut registry = Registry::with_prefix("tortie");
     let metrics = Arc::new(Metrics::new(&mut registry));
+    let mut kernel = None;
+    if let Some(options) = &config.network {
+        kernel = Some(Kernel::start(options.clone(), &readiness, &mut registry)?);
+    }
     let admin = Admin { registry: Arc::new(registry), readiness, log };
     let trigger = serve_admin(&config, admin).await?;
 
@@ -99,7 +122,8 @@ pub async fn run(config: Config, log: Option<Handle>) -> Result<(), AgentError> 
     let watch = watch.map_err(|error| AgentError::Watch(error.to_string()))?;
     let server = Arc::new(Server::new(config.policy_sync.clone(), OwnPod));
     let (told, first) = watch::channel(false);
-    let engine = engine(&config, Arc::clone(&server), Arc::clone(&metrics), told)?;
+    let teller = kernel.as_ref().map(|kernel| kernel.network.teller());
+    let engine = engine(&config, Arc::clone(&server), teller, Arc::clone(&metrics), told)?;
     let follower =
         Follower { files: Some(files), engine, metrics: Arc::clone(&metrics), last: None };
     let follower = follower.start()?;
@@ -112,6 +136,7 @@ pub async fn run(config: Config, log: Option<Handle>) -> Result<(), AgentError> 
     following.abort();
     counting.abort();
     trigger.drain(DRAIN_LIMIT).await;
+    drop(kernel);
     Ok(())
 }
 
@@ -124,10 +149,60 @@ async fn serve_admin(config: &Config, admin: Admin) -> Result<Trigger, AgentErro
     Ok(trigger)
 }
 
-/// The calculation, whose updates go to sidecars; and where those are served, as settings say.
+/// Removes the table from this network namespace, and says whether there was one.
+///
+/// # Errors
+/// If an agent is at work there, or the kernel refuses.
+pub fn clean_up() -> Result<bool, AgentError> {
+    let _lock = Lock::take()?;
+    let mut programmer = Programmer::new(Netlink::new().map_err(AgentError::Kernel)?);
+    programmer.remove().map_err(|error| AgentError::Kernel(io::Error::other(error)))
+}
+
+/// What brings policy into the kernel. When it is dropped, policy stays there.
+struct Kernel {
+    network: Network,
+    tasks: Vec<JoinHandle<()>>,
+    _lock: Lock,
+}
+
+impl Kernel {
+    fn start(
+        options: Options,
+        readiness: &Readiness,
+        registry: &mut Registry,
+    ) -> Result<Kernel, AgentError> {
+        let lock = Lock::take()?;
+        let netlink = Netlink::new().map_err(AgentError::Kernel)?;
+        // Heard of before it is read: a change in between is seen.
+        let events = Events::new(netlink.port()).map_err(AgentError::Kernel)?;
+        let guard = readiness.guard("network", "the first policy in the kernel");
+        let network = Network::start(netlink, options, network::register(registry), guard)?;
+        let teller = network.teller();
+        let interfaces = tokio::spawn(network::facts::follow(move |facts| teller.facts(facts)));
+        let changes = tokio::spawn(listen(events, network.teller()));
+        Ok(Kernel { network, tasks: vec![interfaces, changes], _lock: lock })
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn listen(events: Events, teller: Teller) {
+    if let Err(error) = network::events::listen(events, || teller.meddled()).await {
+        tracing::error!(%error, "changes of others to the table are not heard of any more");
+    }
+}
+
+/// The calculation, whose updates go to sidecars and to the kernel; and where sidecars are served, as
+/// settings say.
 fn engine(
     config: &Config,
     server: Arc<Server>,
+    network: Option<Teller>,
     metrics: Arc<Metrics>,
     told: watch::Sender<bool>,
 ) -> io::Result<Engine> {
@@ -139,6 +214,9 @@ fn engine(
             if let (Update::Settings(settings), None) = (update, &fixed) {
                 server.set_prefix(settings.host.policy_sync_prefix.as_ref().map(PathBuf::from));
             }
+        }
+        if let Some(network) = &network {
+            network.updates(updates.clone());
         }
         server.update(updates);
         told.send_replace(true);

@@ -3,23 +3,26 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use smol_str::SmolStr;
 use tortie_daemon::http::Place;
 use tortie_daemon::log;
+use tortie_nft::render::Options;
 use tortie_policysync::server::{self, Sockets};
 
 use crate::agent::{self, Config};
+use crate::network::may_program;
 
 /// The agent of one node.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Cli {
     /// Name of the node, as pods' `spec.nodeName` has it
-    #[arg(long, value_name = "NODE")]
-    node: String,
+    #[arg(long, value_name = "NODE", required_unless_present = "cleanup")]
+    node: Option<String>,
 
     /// File or folder with resources, followed as it changes; may be given several times
-    #[arg(short, long = "file", value_name = "PATH", required = true)]
+    #[arg(short, long = "file", value_name = "PATH", required_unless_present = "cleanup")]
     files: Vec<PathBuf>,
 
     /// Read folders with everything below them
@@ -44,6 +47,21 @@ pub struct Cli {
     #[arg(long, value_name = "GID")]
     socket_group: Option<u32>,
 
+    /// What enforces policy besides sidecars: `nft` is the kernel of this network namespace, and
+    /// needs CAP_NET_ADMIN; `none` is nothing
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Dataplane::Nft)]
+    dataplane: Dataplane,
+
+    /// What the names of workloads' interfaces begin with; may be given several times. An interface
+    /// of such a name is closed until it is known whose it is
+    #[arg(long, value_name = "PREFIX", default_value = "cali", value_parser = prefix)]
+    workload_interface_prefix: Vec<SmolStr>,
+
+    /// Remove the table `inet tortie` from this network namespace and end: whatever policy kept out
+    /// is let in
+    #[arg(long, conflicts_with_all = ["node", "files"])]
+    cleanup: bool,
+
     /// Serve metrics, readiness and the log's filter at `ADDRESS:PORT` or `unix:PATH`
     #[arg(long, value_name = "PLACE")]
     admin: Option<Place>,
@@ -60,7 +78,26 @@ pub struct Cli {
 const EXAMPLES: &str = "Examples:
   tortie agent --node $(hostname) -f /etc/tortie
   tortie agent --node a -f policies/ --policy-sync-prefix /var/run/nodeagent --admin 127.0.0.1:9091
+  tortie agent --node a -f policies/ --dataplane none                    serve sidecars alone
+  tortie agent --cleanup                                                 take policy out of the kernel
   tortie policysync watch /var/run/nodeagent/mount/ID/socket     what a sidecar is told";
+
+/// What enforces policy besides sidecars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Dataplane {
+    /// The kernel's packet filter, nftables
+    Nft,
+    /// Nothing
+    None,
+}
+
+/// A name that would match every interface would close the host's own.
+fn prefix(text: &str) -> Result<SmolStr, String> {
+    match text.len() {
+        1..=14 if !text.contains(['/', '*', ' ', '"']) => Ok(text.into()),
+        _ => Err("not the beginning of an interface's name".to_owned()),
+    }
+}
 
 fn octal(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
@@ -77,7 +114,7 @@ impl Cli {
         let sockets =
             if self.policy_sync_for_all { Sockets::Endpoints } else { Sockets::Credentials };
         Ok(Config {
-            node: self.node.as_str().into(),
+            node: self.node.as_deref().unwrap_or_default().into(),
             files: self.files.clone(),
             recursive: self.recursive,
             policy_sync_prefix: self.policy_sync_prefix.clone(),
@@ -87,14 +124,45 @@ impl Cli {
                 sockets,
                 ..server::Config::default()
             },
+            network: self.network()?,
             admin: self.admin.clone(),
         })
     }
+
+    fn network(&self) -> Result<Option<Options>, String> {
+        match self.dataplane {
+            Dataplane::None => Ok(None),
+            Dataplane::Nft if !may_program() => Err(NO_CAPABILITY.to_owned()),
+            Dataplane::Nft => Ok(Some(Options {
+                prefixes: self.workload_interface_prefix.clone(),
+                ..Options::default()
+            })),
+        }
+    }
+}
+
+const NO_CAPABILITY: &str = "--dataplane nft: this process has no CAP_NET_ADMIN\nhint: run it as root \
+    or give it the capability, or choose `--dataplane none` to serve sidecars alone";
+
+/// Takes policy out of the kernel.
+fn clean_up() -> ExitCode {
+    if !may_program() {
+        return fail(2, &NO_CAPABILITY.replace("dataplane nft", "cleanup"));
+    }
+    match agent::clean_up() {
+        Ok(true) => println!("removed the table `inet tortie`"),
+        Ok(false) => println!("there is no table `inet tortie`: nothing to do"),
+        Err(error) => return fail(error.exit_code(), &error),
+    }
+    ExitCode::SUCCESS
 }
 
 /// Runs the agent to its end. Sets up logging and its own runtime, so call it once, from `main`,
 /// outside of any runtime.
 pub fn run(cli: &Cli) -> ExitCode {
+    if cli.cleanup {
+        return clean_up();
+    }
     let config = match cli.config() {
         Ok(config) => config,
         Err(error) => return fail(2, &error),

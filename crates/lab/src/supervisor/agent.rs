@@ -71,6 +71,7 @@ fn start(env: &Environment) -> Result<Child, Error> {
         .args(words)
         .arg(&env.executable)
         .args(["agent", "--log-format", "json", "--node", NODE_NAME, "--socket-mode", "666"])
+        .args(["--dataplane", "none"])
         .arg("--file")
         .arg(env.dir.cluster())
         .arg("--policy-sync-prefix")

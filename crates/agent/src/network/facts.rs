@@ -1,0 +1,265 @@
+//! What interfaces the node has, and where they lead, as the kernel tells it (rtnetlink).
+//!
+//! Events are applied to what was read at the start; when some were lost everything is read again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use smol_str::SmolStr;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// What is listened for.
+const GROUPS: [MulticastGroup; 5] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+];
+/// The first change of a burst is told at once, further ones this much later, together.
+const PAUSE: Duration = Duration::from_millis(10);
+/// After an error, until everything is read again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The node's interfaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// All interfaces by name, with their own addresses.
+    pub links: BTreeMap<SmolStr, BTreeSet<IpAddr>>,
+    /// The interface over which a single address is reached, of the main table: what leads to more
+    /// than one address is not there.
+    pub routes: BTreeMap<IpAddr, SmolStr>,
+}
+
+/// Follows the node's interfaces, for ever; `tell` is called with what they are now.
+pub async fn follow(mut tell: impl FnMut(Facts)) {
+    loop {
+        if let Err(error) = session(&mut tell).await {
+            tracing::error!(%error, "the node's interfaces cannot be followed");
+        }
+        sleep(RETRY).await;
+    }
+}
+
+/// Follows until something goes wrong, or events were lost.
+async fn session(tell: &mut impl FnMut(Facts)) -> Result<(), rtnetlink::Error> {
+    let refused = |error: io::Error| rtnetlink::Error::NamespaceError(error.to_string());
+    let (connection, handle, mut events) = new_multicast_connection(&GROUPS).map_err(refused)?;
+    let connection = tokio::spawn(connection);
+    let mut known = Known::read(&handle).await?;
+    tell(known.facts());
+    let mut told = Instant::now();
+    while let Some((event, _)) = events.next().await {
+        let mut next = Some(event.payload);
+        let mut changed = false;
+        sleep_until(told + PAUSE).await;
+        while let Some(payload) = next {
+            match payload {
+                NetlinkPayload::InnerMessage(message) => changed |= known.take(&message),
+                NetlinkPayload::Overrun(_) => {
+                    connection.abort();
+                    tracing::warn!("changes of interfaces were lost: reading all of them again");
+                    return Ok(());
+                }
+                _ => {}
+            }
+            next = events.next().now_or_never().flatten().map(|(event, _)| event.payload);
+        }
+        if changed {
+            tell(known.facts());
+            told = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+/// What is known, by the kernel's numbers.
+#[derive(Debug, Default)]
+struct Known {
+    names: HashMap<u32, SmolStr>,
+    addresses: HashMap<u32, BTreeSet<IpAddr>>,
+    routes: BTreeMap<IpAddr, u32>,
+}
+
+impl Known {
+    async fn read(handle: &Handle) -> Result<Known, rtnetlink::Error> {
+        let mut known = Known::default();
+        let mut links = handle.link().get().execute();
+        while let Some(link) = links.try_next().await? {
+            known.link(&link);
+        }
+        let mut addresses = handle.address().get().execute();
+        while let Some(address) = addresses.try_next().await? {
+            known.address(&address, true);
+        }
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            let mut routes = handle.route().get(message).execute();
+            while let Some(route) = routes.try_next().await? {
+                known.route(&route, true);
+            }
+        }
+        Ok(known)
+    }
+
+    /// Takes in an event; whether it changed anything.
+    fn take(&mut self, message: &RouteNetlinkMessage) -> bool {
+        match message {
+            RouteNetlinkMessage::NewLink(link) => self.link(link),
+            RouteNetlinkMessage::DelLink(link) => self.unlink(link.header.index),
+            RouteNetlinkMessage::NewAddress(address) => self.address(address, true),
+            RouteNetlinkMessage::DelAddress(address) => self.address(address, false),
+            RouteNetlinkMessage::NewRoute(route) => self.route(route, true),
+            RouteNetlinkMessage::DelRoute(route) => self.route(route, false),
+            _ => false,
+        }
+    }
+
+    /// An interface that is new, or has changed: its name, for one.
+    fn link(&mut self, link: &LinkMessage) -> bool {
+        // The family is given where this is about a bridge's port.
+        if link.header.interface_family != AddressFamily::Unspec {
+            return false;
+        }
+        let index = link.header.index;
+        let name = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(SmolStr::from(name)),
+            _ => None,
+        });
+        let Some(name) = name else { return false };
+        let routes = self.routes.len();
+        if !link.header.flags.contains(LinkFlags::Up) {
+            // Nobody says so when the routes over it go.
+            self.routes.retain(|_, over| *over != index);
+        }
+        let renamed = self.names.insert(index, name.clone()) != Some(name);
+        renamed || routes != self.routes.len()
+    }
+
+    fn unlink(&mut self, index: u32) -> bool {
+        self.addresses.remove(&index);
+        self.routes.retain(|_, over| *over != index);
+        self.names.remove(&index).is_some()
+    }
+
+    fn address(&mut self, message: &AddressMessage, there: bool) -> bool {
+        let own = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(address) => Some(*address),
+            _ => None,
+        });
+        let any = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        });
+        let Some(address) = own.or(any) else { return false };
+        let addresses = self.addresses.entry(message.header.index).or_default();
+        if there { addresses.insert(address) } else { addresses.remove(&address) }
+    }
+
+    fn route(&mut self, route: &RouteMessage, there: bool) -> bool {
+        let Some((address, index)) = single(route) else { return false };
+        match there {
+            true => self.routes.insert(address, index) != Some(index),
+            false if self.routes.get(&address) == Some(&index) => {
+                self.routes.remove(&address).is_some()
+            }
+            false => false,
+        }
+    }
+
+    fn facts(&self) -> Facts {
+        let addresses = |index| self.addresses.get(index).cloned().unwrap_or_default();
+        let links = self.names.iter().map(|(index, name)| (name.clone(), addresses(index)));
+        let name = |index| self.names.get(index).cloned();
+        let routes = self.routes.iter();
+        Facts {
+            links: links.collect(),
+            routes: routes.filter_map(|(address, over)| Some((*address, name(over)?))).collect(),
+        }
+    }
+}
+
+/// The address and interface of a route to a single address, of the main table.
+fn single(route: &RouteMessage) -> Option<(IpAddr, u32)> {
+    let RouteHeader { table, kind, .. } = route.header;
+    let (mut address, mut index, mut table) = (None, None, u32::from(table));
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(a)) => address = Some(IpAddr::V4(*a)),
+            RouteAttribute::Destination(RouteAddress::Inet6(a)) => address = Some(IpAddr::V6(*a)),
+            RouteAttribute::Oif(over) => index = Some(*over),
+            RouteAttribute::Table(number) => table = *number,
+            _ => {}
+        }
+    }
+    let address = address?;
+    let whole = if address.is_ipv4() { 32 } else { 128 };
+    let is_single = route.header.destination_prefix_length == whole
+        && kind == RouteType::Unicast
+        && table == u32::from(RouteHeader::RT_TABLE_MAIN);
+    is_single.then_some((address, index?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str, up: bool) -> RouteNetlinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        if up {
+            message.header.flags = LinkFlags::Up;
+        }
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        RouteNetlinkMessage::NewLink(message)
+    }
+
+    fn route(address: &str, length: u8, over: u32) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        let address: IpAddr = address.parse().unwrap();
+        message.header.destination_prefix_length = length;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.kind = RouteType::Unicast;
+        message.attributes.push(RouteAttribute::Destination(address.into()));
+        message.attributes.push(RouteAttribute::Oif(over));
+        message
+    }
+
+    #[test]
+    fn events_change_what_is_known() {
+        let mut known = Known::default();
+        let new = |route| RouteNetlinkMessage::NewRoute(route);
+        let gone = |route| RouteNetlinkMessage::DelRoute(route);
+        let mut take = |message| (known.take(&message), known.facts());
+        assert!(take(link(2, "veth0", true)).0);
+        assert!(!take(link(2, "veth0", true)).0, "nothing new");
+        assert!(!take(new(route("10.0.0.0", 24, 2))).0, "leads to many");
+        let (changed, facts) = take(new(route("10.0.0.1", 32, 2)));
+        assert!(changed);
+        assert_eq!(facts.routes[&"10.0.0.1".parse::<IpAddr>().unwrap()], "veth0");
+        let (changed, facts) = take(link(2, "veth9", true));
+        assert!(changed && facts.links.contains_key("veth9") && facts.links.len() == 1);
+        assert_eq!(facts.routes.values().collect::<Vec<_>>(), ["veth9"]);
+        take(link(3, "veth3", true));
+        assert!(take(new(route("10.0.0.1", 32, 3))).0, "it has moved");
+        assert!(!take(gone(route("10.0.0.1", 32, 2))).0, "the old one goes after that");
+        assert!(take(link(3, "veth3", false)).1.routes.is_empty(), "down");
+        take(new(route("10.0.0.1", 32, 3)));
+        let mut message = LinkMessage::default();
+        message.header.index = 3;
+        let (changed, facts) = take(RouteNetlinkMessage::DelLink(message));
+        assert!(changed && facts.routes.is_empty() && facts.links.len() == 1);
+    }
+}

@@ -1,0 +1,261 @@
+//! The one writer of the kernel's table, on a thread of its own.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tortie_calc::Update;
+use tortie_daemon::readiness::Guard;
+use tortie_nft::program::{ProgramError, Programmer, Report};
+use tortie_nft::render::{Options, Renderer};
+use tortie_nft::{Delta, Kernel};
+
+use super::drops::Drops;
+use super::facts::Facts;
+use super::metrics::Metrics;
+use super::places::Places;
+
+/// How often the table is looked at although nobody says that it has changed.
+const CHECK: Duration = Duration::from_secs(60);
+/// How often counters are read.
+const COUNT: Duration = Duration::from_secs(5);
+/// After the first failure, until it is tried again; twice as long after each further one.
+const RETRY: Duration = Duration::from_millis(5);
+/// The longest time until something is tried again.
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// What a flush of the calculation came to.
+    Updates(Vec<Update>),
+    /// What the node's interfaces are now.
+    Facts(Facts),
+    /// Somebody else has changed the table, or may have.
+    Meddled,
+    /// The agent ends.
+    End,
+}
+
+/// What is still to be done.
+#[derive(Debug, Default)]
+struct Tasks {
+    updates: Vec<Update>,
+    facts: Option<Facts>,
+    /// Whether the table has to be compared with what it should be.
+    check: bool,
+    end: bool,
+}
+
+impl Tasks {
+    fn add(&mut self, input: Input) {
+        match input {
+            Input::Updates(updates) => self.updates.extend(updates),
+            Input::Facts(facts) => self.facts = Some(facts),
+            Input::Meddled => self.check = true,
+            Input::End => self.end = true,
+        }
+    }
+}
+
+/// Renders and programs.
+pub(super) struct Worker<K> {
+    renderer: Renderer,
+    options: Options,
+    places: Places,
+    facts: Option<Facts>,
+    in_sync: bool,
+    programmer: Programmer<K>,
+    /// What changed of the ruleset since the programmer was last told.
+    delta: Delta,
+    /// Whether the table has to be compared with what it should be.
+    check: bool,
+    failures: u32,
+    /// When to try again, after a failure.
+    retry: Option<Instant>,
+    next_check: Instant,
+    next_count: Instant,
+    drops: Drops,
+    metrics: Metrics,
+    guard: Guard,
+}
+
+impl<K: Kernel> Worker<K> {
+    pub(super) fn new(kernel: K, options: Options, metrics: Metrics, guard: Guard) -> Worker<K> {
+        let now = Instant::now();
+        Worker {
+            renderer: Renderer::new(options.clone()),
+            options,
+            places: Places::default(),
+            facts: None,
+            in_sync: false,
+            programmer: Programmer::new(kernel),
+            delta: Delta::default(),
+            check: false,
+            failures: 0,
+            retry: None,
+            next_check: now + CHECK,
+            next_count: now + COUNT,
+            drops: Drops::default(),
+            metrics,
+            guard,
+        }
+    }
+
+    /// Works until it is told to end.
+    pub(super) fn run(mut self, inputs: &Receiver<Input>) {
+        while let Some(tasks) = self.wait(inputs) {
+            if tasks.end {
+                return;
+            }
+            self.take(tasks);
+            if self.knows_enough() {
+                self.work();
+            }
+        }
+    }
+
+    /// Whether the ruleset is what it should be, so that it may take the place of what is there.
+    fn knows_enough(&self) -> bool {
+        self.in_sync && self.facts.is_some()
+    }
+
+    /// Waits for something to do; nothing if nobody can say so any more.
+    fn wait(&self, inputs: &Receiver<Input>) -> Option<Tasks> {
+        let mut tasks = Tasks::default();
+        if self.knows_enough() {
+            let due = self.next_check.min(self.next_count);
+            let due = due.min(self.retry.unwrap_or(due));
+            match inputs.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(input) => tasks.add(input),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        } else {
+            tasks.add(inputs.recv().ok()?);
+        }
+        while let Ok(input) = inputs.try_recv() {
+            tasks.add(input);
+        }
+        Some(tasks)
+    }
+
+    /// Takes in what has been told.
+    fn take(&mut self, tasks: Tasks) {
+        let Tasks { updates, facts, check, end: _ } = tasks;
+        self.check |= check;
+        let moved = self.places.update(&updates);
+        if !updates.is_empty() {
+            self.in_sync |= updates.iter().any(|update| matches!(update, Update::InSync));
+            self.renderer.update(&updates, &mut self.delta);
+        }
+        let known = facts.is_some();
+        self.facts = facts.or(self.facts.take());
+        if let Some(facts) = self.facts.as_ref().filter(|_| known || moved) {
+            let interfaces = self.places.interfaces(facts, &self.options.prefixes);
+            self.renderer.interfaces(interfaces, &mut self.delta);
+        }
+    }
+
+    /// Does what is due.
+    fn work(&mut self) {
+        let now = Instant::now();
+        if now >= self.next_check {
+            self.next_check = now + CHECK;
+            self.check = true;
+        }
+        let waits = self.retry.is_some_and(|retry| retry > now);
+        let due = self.check || !self.delta.is_empty() || self.retry.is_some() || !self.is_ready();
+        if due && !waits {
+            match self.program() {
+                Ok(()) => self.succeeded(),
+                Err(error) => self.failed(&error),
+            }
+        }
+        if now >= self.next_count {
+            self.next_count = now + COUNT;
+            self.count();
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.metrics.is_ready()
+    }
+
+    /// Brings what is pending into force, and repairs what has to be.
+    fn program(&mut self) -> Result<(), ProgramError> {
+        let start = Instant::now();
+        let ruleset = self.renderer.ruleset();
+        let delta = std::mem::take(&mut self.delta);
+        let report = self.programmer.update(ruleset, delta)?;
+        self.metrics.applied(&report, start.elapsed());
+        log(&report);
+        if self.check {
+            let start = Instant::now();
+            let repair = self.programmer.resync(ruleset)?;
+            if repair.changed() {
+                tracing::warn!(
+                    rules_added = repair.rules_added,
+                    rules_removed = repair.rules_removed,
+                    elements_added = repair.elements_added,
+                    elements_removed = repair.elements_removed,
+                    "somebody else had changed the table `inet tortie`: it is repaired"
+                );
+            }
+            self.metrics.repaired(&repair, start.elapsed());
+            log(&repair);
+            self.check = false;
+        }
+        Ok(())
+    }
+
+    fn succeeded(&mut self) {
+        if self.failures > 0 {
+            tracing::info!(failures = self.failures, "the kernel has the policy again");
+        }
+        self.failures = 0;
+        self.retry = None;
+        if !self.is_ready() {
+            tracing::info!(chains = self.renderer.ruleset().chains.len(), "policy is in force");
+            // At once, so that there is something to see from the start.
+            self.next_count = Instant::now();
+        }
+        self.metrics.ready(true);
+        self.guard.ready();
+    }
+
+    /// What is in force stays; it is tried again soon.
+    fn failed(&mut self, error: &ProgramError) {
+        let pause = RETRY.saturating_mul(1 << self.failures.min(16)).min(LONGEST_RETRY);
+        self.failures += 1;
+        self.retry = Some(Instant::now() + pause);
+        self.metrics.failed();
+        match error {
+            ProgramError::Busy(_) if self.failures == 1 => {
+                tracing::debug!(%error, "trying again");
+            }
+            _ => {
+                tracing::error!(%error, failures = self.failures, "the last policy stays in force");
+                self.metrics.ready(false);
+                self.guard.wait(error.to_string());
+            }
+        }
+    }
+
+    fn count(&mut self) {
+        let ruleset = self.renderer.ruleset();
+        self.metrics.sizes(ruleset);
+        match self.programmer.counters() {
+            Ok(counters) => self.metrics.drops(self.drops.of(ruleset, &counters)),
+            Err(error) => tracing::debug!(%error, "counters cannot be read"),
+        }
+    }
+}
+
+fn log(report: &Report) {
+    if let Some(refused) = &report.refused {
+        tracing::warn!(%refused, rewritten = report.rewritten, "the table was not as expected");
+    }
+    if report.changed() {
+        tracing::debug!(?report, "programmed");
+    }
+}
