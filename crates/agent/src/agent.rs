@@ -18,9 +18,9 @@ use tortie_daemon::log::Handle;
 use tortie_daemon::metrics::Registry;
 use tortie_daemon::readiness::{Guard, Readiness};
 use tortie_daemon::shutdown::{self, Signals, Trigger};
-use tortie_nft::netlink::{Events, Netlink};
 use tortie_nft::program::Programmer;
 use tortie_nft::render::Options;
+use tortie_nft::{Events, Netlink};
 use tortie_policysync::server::{self, OwnPod, Server};
 
 use crate::engine::{Batch, Engine};

@@ -17,8 +17,20 @@ use super::drops::Drop;
 
 /// Upper bounds of what a batch takes, in nanoseconds.
 const APPLY: &[u64] = &[
-    20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000, 5_000_000, 10_000_000,
-    20_000_000, 50_000_000, 100_000_000, 1_000_000_000, 10_000_000_000,
+    20_000,
+    50_000,
+    100_000,
+    200_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    1_000_000_000,
+    10_000_000_000,
 ];
 
 type Number = Gauge<i64, AtomicI64>;
@@ -144,7 +156,8 @@ struct Dropped(Arc<Mutex<Vec<Drop>>>);
 impl Collector for Dropped {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let drops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let families: [(_, _, fn(&Drop) -> u64); 2] = [
+        type Value = fn(&Drop) -> u64;
+        let families: [(_, _, Value); 2] = [
             ("dropped_packets", "Packets dropped by rule", |drop| drop.counter.packets),
             ("dropped_bytes", "Bytes dropped by rule", |drop| drop.counter.bytes),
         ];
