@@ -19,8 +19,8 @@ use tortie_daemon::metrics::Registry;
 use tortie_daemon::readiness::{Guard, Readiness};
 use tortie_daemon::shutdown::{self, Signals, Trigger};
 use tortie_nft::program::Programmer;
-use tortie_nft::render::Options;
-use tortie_nft::{Events, Netlink};
+use tortie_nft::render::{Options, Renderer};
+use tortie_nft::{Delta, Events, Kernel as _, Netlink};
 use tortie_policysync::server::{self, OwnPod, Server};
 
 use crate::engine::{Batch, Engine};
@@ -157,6 +157,22 @@ pub fn clean_up() -> Result<bool, AgentError> {
     let _lock = Lock::take()?;
     let mut programmer = Programmer::new(Netlink::new().map_err(AgentError::Kernel)?);
     programmer.remove().map_err(|error| AgentError::Kernel(io::Error::other(error)))
+}
+
+/// Closes workloads' interfaces in this network namespace until an agent comes, and says whether
+/// that was needed: policy that is there stays.
+///
+/// # Errors
+/// If an agent is at work there, or the kernel refuses.
+pub fn close(options: Options) -> Result<bool, AgentError> {
+    let _lock = Lock::take()?;
+    let mut netlink = Netlink::new().map_err(AgentError::Kernel)?;
+    if netlink.read().map_err(AgentError::Kernel)?.is_some() {
+        return Ok(false);
+    }
+    let closed = Renderer::new(options);
+    let result = Programmer::new(netlink).update(closed.ruleset(), Delta::default());
+    result.map(|_| true).map_err(|error| AgentError::Kernel(io::Error::other(error)))
 }
 
 /// What brings policy into the kernel. When it is dropped, policy stays there.

@@ -10,19 +10,19 @@ use tortie_daemon::log;
 use tortie_nft::render::Options;
 use tortie_policysync::server::{self, Sockets};
 
-use crate::agent::{self, Config};
-use crate::network::may_program;
+use crate::agent::{self, AgentError, Config};
+use crate::network::{LockError, may_program};
 
 /// The agent of one node.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Cli {
     /// Name of the node, as pods' `spec.nodeName` has it
-    #[arg(long, value_name = "NODE", required_unless_present = "cleanup")]
+    #[arg(long, value_name = "NODE", required_unless_present_any = ["cleanup", "close"])]
     node: Option<String>,
 
     /// File or folder with resources, followed as it changes; may be given several times
-    #[arg(short, long = "file", value_name = "PATH", required_unless_present = "cleanup")]
+    #[arg(short, long = "file", value_name = "PATH", required_unless_present_any = ["cleanup", "close"])]
     files: Vec<PathBuf>,
 
     /// Read folders with everything below them
@@ -61,6 +61,11 @@ pub struct Cli {
     /// is let in
     #[arg(long, conflicts_with_all = ["node", "files"])]
     cleanup: bool,
+
+    /// Close the interfaces of workloads in this network namespace and end, as is done when the
+    /// machine boots; nothing changes where policy is in force already
+    #[arg(long, conflicts_with_all = ["node", "files", "cleanup"])]
+    close: bool,
 
     /// Serve metrics, readiness and the log's filter at `ADDRESS:PORT` or `unix:PATH`
     #[arg(long, value_name = "PLACE")]
@@ -146,22 +151,38 @@ const NO_CAPABILITY: &str = "--dataplane nft: this process has no CAP_NET_ADMIN\
 
 /// Takes policy out of the kernel.
 fn clean_up() -> ExitCode {
-    if !may_program() {
-        return fail(2, &NO_CAPABILITY.replace("dataplane nft", "cleanup"));
-    }
     match agent::clean_up() {
-        Ok(true) => println!("removed the table `inet tortie`"),
-        Ok(false) => println!("there is no table `inet tortie`: nothing to do"),
-        Err(error) => return fail(error.exit_code(), &error),
+        Ok(true) => done("removed the table `inet tortie`"),
+        Ok(false) => done("there is no table `inet tortie`: nothing to do"),
+        Err(error) => fail(error.exit_code(), &error),
     }
+}
+
+/// Closes workloads' interfaces until an agent comes.
+fn close(options: Options) -> ExitCode {
+    match agent::close(options) {
+        Ok(true) => done("workloads are closed until the agent is ready"),
+        Ok(false) => done("the table `inet tortie` is there already: nothing to do"),
+        // An agent is at work.
+        Err(AgentError::Lock(LockError::Held)) => done("an agent is at work: nothing to do"),
+        Err(error) => fail(error.exit_code(), &error),
+    }
+}
+
+fn done(what: &str) -> ExitCode {
+    println!("{what}");
     ExitCode::SUCCESS
 }
 
 /// Runs the agent to its end. Sets up logging and its own runtime, so call it once, from `main`,
 /// outside of any runtime.
 pub fn run(cli: &Cli) -> ExitCode {
-    if cli.cleanup {
-        return clean_up();
+    if cli.cleanup || cli.close {
+        return match cli.network() {
+            Ok(_) if cli.cleanup => clean_up(),
+            Ok(options) => close(options.unwrap_or_default()),
+            Err(error) => fail(2, &error),
+        };
     }
     let config = match cli.config() {
         Ok(config) => config,

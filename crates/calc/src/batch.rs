@@ -55,6 +55,7 @@ fn settings(cluster: &Cluster, node: Option<&str>) -> Settings {
     Settings {
         trust: cluster.trust().clone(),
         compat: cluster.compat(),
+        established: cluster.established_flows(),
         host: cluster.settings(&node.unwrap_or_default().into()),
         revision: 0,
         addresses: true,

@@ -457,6 +457,7 @@ impl Calculation {
         self.current_settings = Arc::new(Settings {
             trust: cluster.trust().clone(),
             compat: cluster.compat(),
+            established: cluster.established_flows(),
             host: cluster.settings(&self.node.clone().unwrap_or_default()),
             revision: self.revision,
             addresses: true,

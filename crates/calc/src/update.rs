@@ -7,8 +7,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use smol_str::SmolStr;
 use tortie_policy::{
-    Account, Compat, DefaultAction, Direction, EndpointId, HostSettings, Interface, Labels,
-    NamedPort, Plane, Policy, PolicyId, Profile, Side, Trust,
+    Account, Compat, DefaultAction, Direction, EndpointId, EstablishedFlows, HostSettings,
+    Interface, Labels, NamedPort, Plane, Policy, PolicyId, Profile, Side, Trust,
 };
 
 use crate::{Member, SetId, SetKind};
@@ -249,6 +249,8 @@ pub struct Settings {
     pub compat: Compat,
     /// What the node's own traffic is spared.
     pub host: HostSettings,
+    /// What becomes of connections that are open when a change of policy denies them.
+    pub established: EstablishedFlows,
     /// Which set of resources this comes from, by a number the source gave it; 0 if it gave none. It
     /// is told last, so whoever has it has all that came of them.
     pub revision: u64,

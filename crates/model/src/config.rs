@@ -145,6 +145,10 @@ pub struct TortieConfigurationSpec {
     /// all of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub compat: Vec<String>,
+    /// What becomes of connections that are open when a change of policy denies them: `Continue`
+    /// (when absent) or `Cut`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub established_flows: Option<String>,
     /// Trust domain of the mesh; `cluster.local` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_domain: Option<String>,

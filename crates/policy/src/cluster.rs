@@ -9,9 +9,9 @@ use tortie_model::{FieldError, Object, Resource};
 
 use crate::build::Builder;
 use crate::{
-    Account, Compat, CompatPoint, DefaultAction, Direction, Endpoint, EndpointId, HostEndpoint,
-    HostSettings, Interface, Labels, NetworkSet, Policy, PolicyId, Profile, Protocol, ServiceRef,
-    Stage, StagedAction, Tier, Trust,
+    Account, Compat, CompatPoint, DefaultAction, Direction, Endpoint, EndpointId, EstablishedFlows,
+    HostEndpoint, HostSettings, Interface, Labels, NetworkSet, Policy, PolicyId, Profile, Protocol,
+    ServiceRef, Stage, StagedAction, Tier, Trust,
 };
 
 /// Policies, tiers, endpoints, network sets, namespaces, service accounts and services.
@@ -33,6 +33,7 @@ pub struct Cluster {
     /// Settings of all hosts (no name) and of single ones.
     pub(crate) settings: BTreeMap<Option<SmolStr>, HostSettings>,
     pub(crate) trust: Trust,
+    pub(crate) established: EstablishedFlows,
     pub(crate) compat: Compat,
     pub(crate) invalid: Vec<Invalid>,
 }
@@ -315,6 +316,11 @@ impl Cluster {
     /// The trust domains the cluster's configuration names.
     pub fn trust(&self) -> &Trust {
         &self.trust
+    }
+
+    /// What becomes of connections that are open when a change of policy denies them.
+    pub fn established_flows(&self) -> EstablishedFlows {
+        self.established
     }
 
     /// All policies, by identity, staged ones included.

@@ -145,6 +145,16 @@ impl Default for LogSettings {
     }
 }
 
+/// What becomes of connections that are open when a change of policy denies them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EstablishedFlows {
+    /// They go on: policy is asked when a connection begins.
+    #[default]
+    Continue,
+    /// They are cut.
+    Cut,
+}
+
 /// What becomes of traffic from a pod to its own host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointToHost {

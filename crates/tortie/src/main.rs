@@ -42,6 +42,8 @@ enum Command {
     Selector(commands::selector::Args),
     /// Print what the agent of a node would tell
     Calc(commands::calc::Args),
+    /// Print what the agent of a node would have the kernel enforce
+    Nft(commands::nft::Args),
     /// The agent of a node: calculates its policy and hands it to sidecars
     Agent(tortie_agent::cli::Cli),
     /// Look at what the node's agent tells sidecars
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Test(args) => commands::test::run(&args),
         Command::Selector(args) => commands::selector::run(&args),
         Command::Calc(args) => commands::calc::run(&args),
+        Command::Nft(args) => commands::nft::run(&args),
         Command::Agent(args) => return tortie_agent::cli::run(&args),
         Command::Policysync(args) => commands::policysync::run(&args),
         Command::Authz(args) => return tortie_authz::cli::run(args),

@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use ipnet::IpNet;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -37,9 +38,10 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Facts {
     /// All interfaces by name, with their own addresses.
     pub links: BTreeMap<SmolStr, BTreeSet<IpAddr>>,
-    /// The interface over which a single address is reached, of the main table: what leads to more
-    /// than one address is not there.
+    /// The interface over which a single address is reached, of the main table.
     pub routes: BTreeMap<IpAddr, SmolStr>,
+    /// The interfaces over which nets are reached, of the same table.
+    pub nets: Vec<(IpNet, SmolStr)>,
 }
 
 /// Follows the node's interfaces, for ever; `tell` is called with what they are now.
@@ -89,7 +91,7 @@ async fn session(tell: &mut impl FnMut(Facts)) -> Result<(), rtnetlink::Error> {
 struct Known {
     names: HashMap<u32, SmolStr>,
     addresses: HashMap<u32, BTreeSet<IpAddr>>,
-    routes: BTreeMap<IpAddr, u32>,
+    routes: BTreeMap<IpNet, u32>,
 }
 
 impl Known {
@@ -169,12 +171,10 @@ impl Known {
     }
 
     fn route(&mut self, route: &RouteMessage, there: bool) -> bool {
-        let Some((address, index)) = single(route) else { return false };
+        let Some((net, index)) = way(route) else { return false };
         match there {
-            true => self.routes.insert(address, index) != Some(index),
-            false if self.routes.get(&address) == Some(&index) => {
-                self.routes.remove(&address).is_some()
-            }
+            true => self.routes.insert(net, index) != Some(index),
+            false if self.routes.get(&net) == Some(&index) => self.routes.remove(&net).is_some(),
             false => false,
         }
     }
@@ -183,16 +183,19 @@ impl Known {
         let addresses = |index| self.addresses.get(index).cloned().unwrap_or_default();
         let links = self.names.iter().map(|(index, name)| (name.clone(), addresses(index)));
         let name = |index| self.names.get(index).cloned();
-        let routes = self.routes.iter();
+        let routes = self.routes.iter().filter_map(|(net, over)| Some((*net, name(over)?)));
+        let (single, nets): (Vec<_>, _) =
+            routes.partition(|(net, _)| net.prefix_len() == net.max_prefix_len());
         Facts {
             links: links.collect(),
-            routes: routes.filter_map(|(address, over)| Some((*address, name(over)?))).collect(),
+            routes: single.into_iter().map(|(net, over)| (net.addr(), over)).collect(),
+            nets,
         }
     }
 }
 
-/// The address and interface of a route to a single address, of the main table.
-fn single(route: &RouteMessage) -> Option<(IpAddr, u32)> {
+/// The net and interface of a route, if it is of the main table.
+fn way(route: &RouteMessage) -> Option<(IpNet, u32)> {
     let RouteHeader { table, kind, .. } = route.header;
     let (mut address, mut index, mut table) = (None, None, u32::from(table));
     for attribute in &route.attributes {
@@ -204,12 +207,13 @@ fn single(route: &RouteMessage) -> Option<(IpAddr, u32)> {
             _ => {}
         }
     }
-    let address = address?;
-    let whole = if address.is_ipv4() { 32 } else { 128 };
-    let is_single = route.header.destination_prefix_length == whole
-        && kind == RouteType::Unicast
-        && table == u32::from(RouteHeader::RT_TABLE_MAIN);
-    is_single.then_some((address, index?))
+    let all = match route.header.address_family {
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let net = IpNet::new(address.unwrap_or(all), route.header.destination_prefix_length).ok()?;
+    let main = u32::from(RouteHeader::RT_TABLE_MAIN);
+    (kind == RouteType::Unicast && table == main).then_some((net.trunc(), index?))
 }
 
 #[cfg(test)]
@@ -245,7 +249,8 @@ mod tests {
         let mut take = |message| (known.take(&message), known.facts());
         assert!(take(link(2, "veth0", true)).0);
         assert!(!take(link(2, "veth0", true)).0, "nothing new");
-        assert!(!take(new(route("10.0.0.0", 24, 2))).0, "leads to many");
+        let (changed, facts) = take(new(route("10.0.0.0", 24, 2)));
+        assert!(changed && facts.routes.is_empty() && facts.nets.len() == 1, "leads to many");
         let (changed, facts) = take(new(route("10.0.0.1", 32, 2)));
         assert!(changed);
         assert_eq!(facts.routes[&"10.0.0.1".parse::<IpAddr>().unwrap()], "veth0");

@@ -41,6 +41,8 @@ type Total = Counter<u64, AtomicU64>;
 pub struct Metrics {
     apply: Histogram,
     repair: Histogram,
+    cut: Histogram,
+    cuts: Total,
     batches: Total,
     rewrites: Total,
     failures: Total,
@@ -60,6 +62,8 @@ impl Metrics {
         let metrics = Metrics {
             apply: Histogram::new(APPLY),
             repair: Histogram::new(APPLY),
+            cut: Histogram::new(APPLY),
+            cuts: Total::default(),
             batches: Total::default(),
             rewrites: Total::default(),
             failures: Total::default(),
@@ -76,7 +80,10 @@ impl Metrics {
         registry.register("apply_seconds", apply, metrics.apply.clone());
         let repair = "Time to look at the table and repair it";
         registry.register("repair_seconds", repair, metrics.repair.clone());
+        let cut = "Time to find connections that policy denies and cut them";
+        registry.register("cut_seconds", cut, metrics.cut.clone());
         let totals = [
+            ("cut_connections", "Connections that were cut", &metrics.cuts),
             ("batches", "Batches that came into force", &metrics.batches),
             ("rewrites", "Batches that wrote everything anew", &metrics.rewrites),
             ("failures", "Attempts that the kernel refused", &metrics.failures),
@@ -116,6 +123,12 @@ impl Metrics {
             self.batches.inc_by(report.batches);
             self.rewrites.inc_by(u64::from(report.rewritten));
         }
+    }
+
+    /// Connections were looked at, and some cut.
+    pub(super) fn cut(&self, cut: u64, took: Duration) {
+        self.cut.observe(took);
+        self.cuts.inc_by(cut);
     }
 
     /// The kernel refused.

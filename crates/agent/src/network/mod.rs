@@ -9,6 +9,7 @@ mod capability;
 mod drops;
 pub mod events;
 pub mod facts;
+mod flows;
 mod lock;
 mod metrics;
 mod places;

@@ -85,7 +85,7 @@ mod tests {
             let links = links.iter().map(|name| ((*name).into(), Default::default())).collect();
             let address = "10.0.0.1".parse().unwrap();
             let routes = route.map(|name: &str| (address, name.into())).into_iter().collect();
-            let facts = Facts { links, routes };
+            let facts = Facts { links, routes, ..Facts::default() };
             let mut places = Places::default();
             assert!(places.update(&[Update::Endpoint(Arc::new(endpoint()))]));
             let interfaces = places.interfaces(&facts, &["cali".into()]);

@@ -8,9 +8,11 @@ use tortie_daemon::readiness::Guard;
 use tortie_nft::program::{ProgramError, Programmer, Report};
 use tortie_nft::render::{Options, Renderer};
 use tortie_nft::{Delta, Kernel};
+use tortie_policy::EstablishedFlows;
 
 use super::drops::Drops;
 use super::facts::Facts;
+use super::flows::Flows;
 use super::metrics::Metrics;
 use super::places::Places;
 
@@ -22,6 +24,9 @@ const COUNT: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(5);
 /// The longest time until something is tried again.
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
+
+/// How many times as long as looking for connections to cut took something else is done.
+const REST: u32 = 9;
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -75,6 +80,13 @@ pub(super) struct Worker<K> {
     next_check: Instant,
     next_count: Instant,
     drops: Drops,
+    flows: Flows,
+    /// Whether connections that policy denies are cut.
+    cuts: bool,
+    /// When to look for such, if policy has changed since.
+    next_cut: Option<Instant>,
+    /// Not before this, lest nothing else be done.
+    rest: Instant,
     metrics: Metrics,
     guard: Guard,
 }
@@ -96,6 +108,10 @@ impl<K: Kernel> Worker<K> {
             next_check: now + CHECK,
             next_count: now + COUNT,
             drops: Drops::default(),
+            flows: Flows::default(),
+            cuts: false,
+            next_cut: None,
+            rest: now,
             metrics,
             guard,
         }
@@ -124,7 +140,7 @@ impl<K: Kernel> Worker<K> {
         let mut tasks = Tasks::default();
         if self.knows_enough() {
             let due = self.next_check.min(self.next_count);
-            let due = due.min(self.retry.unwrap_or(due));
+            let due = due.min(self.retry.unwrap_or(due)).min(self.next_cut.unwrap_or(due));
             match inputs.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(input) => tasks.add(input),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -147,12 +163,31 @@ impl<K: Kernel> Worker<K> {
         if !updates.is_empty() {
             self.in_sync |= updates.iter().any(|update| matches!(update, Update::InSync));
             self.renderer.update(&updates, &mut self.delta);
+            self.settings(&updates);
         }
         let known = facts.is_some();
         self.facts = facts.or(self.facts.take());
         if let Some(facts) = self.facts.as_ref().filter(|_| known || moved) {
             let interfaces = self.places.interfaces(facts, &self.options.prefixes);
             self.renderer.interfaces(interfaces, &mut self.delta);
+        }
+    }
+
+    /// Takes in whether connections are cut from now on.
+    fn settings(&mut self, updates: &[Update]) {
+        let last = updates.iter().rev().find_map(|update| match update {
+            Update::Settings(settings) => Some(settings.established == EstablishedFlows::Cut),
+            _ => None,
+        });
+        let Some(cuts) = last.filter(|cuts| *cuts != self.cuts) else { return };
+        self.cuts = cuts;
+        self.next_cut = cuts.then(Instant::now);
+        if let Err(error) = self.flows.strict(cuts) {
+            tracing::error!(
+                %error,
+                hint = "make /proc/sys/net writable for the agent, or set nf_conntrack_tcp_loose to 0",
+                "TCP connections that are cut may be taken up again from their other end"
+            );
         }
     }
 
@@ -171,10 +206,33 @@ impl<K: Kernel> Worker<K> {
                 Err(error) => self.failed(&error),
             }
         }
+        if self.retry.is_none() && self.next_cut.is_some_and(|next| now >= next) {
+            self.next_cut = None;
+            self.cut();
+        }
         if now >= self.next_count {
             self.next_count = now + COUNT;
             self.count();
         }
+    }
+
+    /// Cuts the connections that policy does not allow any more.
+    fn cut(&mut self) {
+        let Some(facts) = &self.facts else { return };
+        let start = Instant::now();
+        match self.flows.cut(self.renderer.ruleset(), facts) {
+            Ok(cut) => {
+                self.metrics.cut(cut.cut, start.elapsed());
+                if cut.cut > 0 {
+                    tracing::info!(asked = cut.asked, cut = cut.cut, "connections cut");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "connections that policy denies could not be cut");
+                self.next_cut = Some(Instant::now() + LONGEST_RETRY);
+            }
+        }
+        self.rest = Instant::now() + start.elapsed().saturating_mul(REST);
     }
 
     fn is_ready(&self) -> bool {
@@ -189,6 +247,9 @@ impl<K: Kernel> Worker<K> {
         let report = self.programmer.update(ruleset, delta)?;
         self.metrics.applied(&report, start.elapsed());
         log(&report);
+        if self.cuts && report.changed() {
+            self.next_cut.get_or_insert(self.rest);
+        }
         if self.check {
             let start = Instant::now();
             let repair = self.programmer.resync(ruleset)?;

@@ -5,7 +5,8 @@
 
 mod net;
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ const SHORT: Duration = Duration::from_millis(150);
 fn pod(name: &str, address: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: default, labels: {{app: {name}}}}}\n\
-         spec: {{nodeName: n, containers: [{{name: c, image: i}}]}}\n\
+         spec: {{nodeName: here, containers: [{{name: c, image: i}}]}}\n\
          status: {{phase: Running, podIP: {address}, podIPs: [{{ip: {address}}}]}}\n---\n"
     )
 }
@@ -54,7 +55,7 @@ struct Bank {
     client: Namespace,
     other: Namespace,
     server: Namespace,
-    _listener: std::net::TcpListener,
+    listener: std::net::TcpListener,
 }
 
 impl Bank {
@@ -66,7 +67,7 @@ impl Bank {
         let listener = server.listen(self::server());
         node.write("pods.yaml", &pods());
         node.write("policy.yaml", &policy(CLIENTS, "80"));
-        Bank { node, client, other, server, _listener: listener }
+        Bank { node, client, other, server, listener: listener }
     }
 
     fn check(&self) {
@@ -198,8 +199,11 @@ fn the_kernel_holds_the_old_or_the_new_whenever_the_agent_is_killed() {
     let kills = std::env::var("TORTIE_KILLS").map_or(30, |n| n.parse().unwrap());
     let bank = Bank::new();
     let net = &bank.node.net;
-    let ports: String = (1000..1400).map(|port| format!(", {port}")).collect();
-    let policies = [policy(CLIENTS, "80"), policy(CLIENTS, &format!("80{ports}"))];
+    let more = |port: u32| {
+        format!("  - {{action: Allow, protocol: TCP, destination: {{ports: [{port}]}}}}\n")
+    };
+    let many = policy(CLIENTS, "80") + &(1000..1200).map(more).collect::<String>();
+    let policies = [policy(CLIENTS, "80"), many];
     let complete = policies.each_ref().map(|policy| {
         bank.node.write("policy.yaml", policy);
         bank.node.agent().ready().end();
@@ -208,6 +212,11 @@ fn the_kernel_holds_the_old_or_the_new_whenever_the_agent_is_killed() {
     assert_ne!(complete[0], complete[1]);
     let (done, connections) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                drop(bank.listener.accept());
+            }
+        });
         for _ in 0..2 {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
@@ -234,6 +243,8 @@ fn the_kernel_holds_the_old_or_the_new_whenever_the_agent_is_killed() {
             assert!(complete.contains(&table), "neither old nor new:\n{table}");
         }
         done.store(true, Ordering::Relaxed);
+        // For who waits for one more.
+        bank.client.connects(server(), LONG);
     });
     println!("{kills} kills, {} connections", connections.load(Ordering::Relaxed));
     bank.node.agent().ready();
@@ -248,7 +259,7 @@ fn one_agent_for_each_network_namespace() {
     let bank = Bank::new();
     let agent = bank.node.agent().ready();
     let files = bank.node.dir.path().join("files");
-    let second = ["--node", "n", "-f", files.to_str().unwrap()];
+    let second = ["--node", "here", "-f", files.to_str().unwrap()];
     let (code, text) = bank.node.says(&[], &second);
     assert_eq!(code, Some(3), "{text}");
     assert!(
@@ -276,7 +287,7 @@ fn two_capabilities_are_enough_and_without_them_it_says_so() {
     let files = bank.node.dir.path().join("files");
     let (code, text) = bank.node.says(
         &["setpriv", "--bounding-set=-net_admin"],
-        &["--node", "n", "-f", files.to_str().unwrap()],
+        &["--node", "here", "-f", files.to_str().unwrap()],
     );
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("CAP_NET_ADMIN\nhint: ") && text.contains("--dataplane none"), "{text}");
@@ -321,24 +332,25 @@ fn interfaces_come_go_and_change_names_in_bursts() {
     let agent = bank.node.agent().ready();
     let net = &bank.node.net;
     let batch = |line: &dyn Fn(u32) -> String| {
-        let lines: Vec<_> = (0..1000).map(line).collect();
+        let lines: Vec<_> = (0..500).map(line).collect();
         net.ip_batch(&(lines.join("\n") + "\n"));
     };
     let start = Instant::now();
-    batch(&|n| format!("link add name d{n} type dummy"));
+    // Each has two ends.
+    batch(&|n| format!("link add name d{n} type veth peer name f{n}"));
     batch(&|n| format!("link set dev d{n} name e{n}"));
-    batch(&|n| format!("link set dev e{n} up"));
+    batch(&|n| format!("link set dev e{n} up\nlink set dev f{n} up"));
     batch(&|n| format!("route add 10.70.{}.{} dev e{n}", n / 250, n % 250));
     // The last one is a pod's, who moves to another one.
-    bank.node.write("pod.yaml", &pod("late", "10.70.3.249"));
+    bank.node.write("pod.yaml", &pod("late", "10.70.1.249"));
     let has =
         |name: &str| net.nft("list map inet tortie to-workload").contains(&format!("\"{name}\""));
-    until("the pod's interface is known", || has("e999").then_some(()));
-    net.ip("route replace 10.70.3.249 dev e998");
-    until("and the next one", || (has("e998") && !has("e999")).then_some(()));
+    until("the pod's interface is known", || has("e499").then_some(()));
+    net.ip("route replace 10.70.1.249 dev e498");
+    until("and the next one", || (has("e498") && !has("e499")).then_some(()));
     batch(&|n| format!("link delete dev e{n}"));
-    until("it is gone", || (!has("e998")).then_some(()));
-    println!("4,000 changes in {:?}", start.elapsed());
+    until("it is gone", || (!has("e498")).then_some(()));
+    println!("3,500 changes in {:?}", start.elapsed());
     bank.check();
     assert!(agent.is_ready(), "{}", bank.node.log());
 }
@@ -359,4 +371,76 @@ fn an_address_leaves_all_sets_before_another_pod_has_it() {
     assert!(agent.metric("tortie_network_batches_total") == batches + 1.0, "in one batch");
     assert!(!bank.client.connects(server(), SHORT), "with another's address");
     let _ = &bank.server;
+}
+
+/// Whether something that one end says arrives at the other.
+fn arrives(from: &mut TcpStream, to: &mut TcpStream, patience: Duration) -> bool {
+    from.write_all(b"x").unwrap();
+    to.set_read_timeout(Some(patience)).unwrap();
+    to.read(&mut [0; 16]).is_ok_and(|read| read > 0)
+}
+
+#[test]
+fn open_connections_go_on_or_are_cut_as_the_configuration_says() {
+    if !can_run() {
+        return;
+    }
+    for (established, goes_on) in [("Continue", true), ("Cut", false)] {
+        let bank = Bank::new();
+        bank.node.write("policy.yaml", &policy("all()", "80"));
+        bank.node.write(
+            "configuration.yaml",
+            &format!(
+                "apiVersion: tortie.dev/v1\nkind: TortieConfiguration\n\
+                 metadata: {{name: default}}\nspec: {{establishedFlows: {established}}}\n"
+            ),
+        );
+        let agent = bank.node.agent().ready();
+        let open = |from: &Namespace| {
+            let stream = from.connect(server(), LONG).unwrap();
+            (stream, bank.listener.accept().unwrap().0)
+        };
+        let (mut client, mut for_client) = open(&bank.client);
+        let (mut other, mut for_other) = open(&bank.other);
+        assert!(arrives(&mut client, &mut for_client, LONG));
+        assert!(arrives(&mut other, &mut for_other, LONG));
+        bank.node.write("policy.yaml", &policy(CLIENTS, "80"));
+        if goes_on {
+            until("others are kept out", || (!bank.other.connects(server(), SHORT)).then_some(()));
+        } else {
+            let start = Instant::now();
+            let cut = || agent.metric("tortie_network_cut_connections_total") >= 1.0;
+            until("a connection is cut", || cut().then_some(()));
+            println!("cut after {:?}", start.elapsed());
+            // What the server still has to say must not open it again.
+            let _ = for_other.write_all(b"y");
+        }
+        let patience = if goes_on { LONG } else { SHORT };
+        assert_eq!(arrives(&mut other, &mut for_other, patience), goes_on, "{established}");
+        assert!(arrives(&mut client, &mut for_client, LONG), "a connection that policy allows");
+        assert!(arrives(&mut for_client, &mut client, LONG), "and back");
+        let cut = agent.metric("tortie_network_cut_connections_total");
+        assert!(goes_on == (cut == 0.0) && cut <= 1.0, "{cut} connections cut");
+    }
+}
+
+#[test]
+fn workloads_are_closed_from_boot_until_the_agent_is_ready() {
+    if !can_run() {
+        return;
+    }
+    let bank = Bank::new();
+    let (code, text) = bank.node.says(&[], &["--close"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!bank.client.connects(server(), SHORT));
+    let agent = bank.node.agent().ready();
+    bank.check();
+    for _ in 0..2 {
+        let (code, text) = bank.node.says(&[], &["--close"]);
+        assert_eq!((code, text.contains("nothing to do")), (Some(0), true), "{text}");
+    }
+    agent.kill();
+    let (code, text) = bank.node.says(&[], &["--close"]);
+    assert_eq!((code, text.contains("nothing to do")), (Some(0), true), "{text}");
+    bank.check();
 }

@@ -225,7 +225,7 @@ impl Node {
         // Left behind by one that was killed.
         let _ = fs::remove_file(&admin);
         let mut command = self.command(words);
-        command.args(["--node", "n", "--admin"]).arg(format!("unix:{}", admin.display()));
+        command.args(["--node", "here", "--admin"]).arg(format!("unix:{}", admin.display()));
         command.arg("--file").arg(self.dir.path().join("files"));
         let log = self.dir.path().join("log");
         let log = File::options().create(true).append(true).open(log).unwrap();

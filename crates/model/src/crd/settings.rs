@@ -78,6 +78,7 @@ fn ported(protocol: Schema<'_>) {
 
 pub(super) fn tortie(root: &mut Schema<'_>) {
     root.whole().rule("self.metadata.name == 'default'", "there is one, and its name is `default`");
+    root.at("spec.establishedFlows").set("pattern", "^(Continue|Cut)?$");
     root.each(&["spec.compat", "spec.trustDomainAliases"], |list| {
         list.set("x-kubernetes-list-type", "atomic");
     });

@@ -72,6 +72,7 @@ impl Builder {
             nodes,
             settings,
             trust: self.trust.map(|(_, trust)| trust).unwrap_or_default(),
+            established: self.established,
             compat: self.compat,
         })
     }

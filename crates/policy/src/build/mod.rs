@@ -17,8 +17,9 @@ use tortie_model::{
 use crate::cluster::Invalid;
 use crate::convert;
 use crate::{
-    Account, Compat, CompatPoint, Endpoint, EndpointId, HostEndpoint, Labels, NetworkSet, Policy,
-    PolicyId, Profile, ServiceRef, Tier, Trust, kubernetes, mend, name, relax, services,
+    Account, Compat, CompatPoint, Endpoint, EndpointId, EstablishedFlows, HostEndpoint, Labels,
+    NetworkSet, Policy, PolicyId, Profile, ServiceRef, Tier, Trust, kubernetes, mend, name, relax,
+    services,
 };
 
 /// A thing, and the position of the resource it came from.
@@ -60,6 +61,7 @@ pub(crate) struct Builder {
     felix: BTreeMap<SmolStr, Given<FelixConfiguration>>,
     controllers: Option<Given<KubeControllersConfiguration>>,
     trust: Option<Given<Trust>>,
+    established: EstablishedFlows,
 }
 
 /// Puts a thing, if there is one, where it belongs.
@@ -278,6 +280,17 @@ impl Builder {
             if let Err(error) = Compat::parse([name.as_str()]) {
                 errors.push(error.field(format!("spec.compat[{number}]")));
             }
+        }
+        match spec.established_flows.as_deref() {
+            None | Some("" | "Continue") => self.established = EstablishedFlows::Continue,
+            Some("Cut") => self.established = EstablishedFlows::Cut,
+            Some(other) => errors.push(
+                FieldError::new(
+                    "spec.establishedFlows",
+                    format!("`{other}` is no way to treat them"),
+                )
+                .hint("write `Continue` or `Cut`"),
+            ),
         }
         let domain = spec.trust_domain.as_deref().map(SmolStr::from);
         let trust = Trust {

@@ -29,7 +29,9 @@ pub(super) fn read(wire: SettingsUpdate) -> Result<Update, WireError> {
     Ok(Update::Settings(Arc::new(Settings {
         trust: Trust { domain: wire.trust_domain.into(), aliases },
         compat: points.collect::<Compat>(),
-        host: Default::default(), // a sidecar has none
+        // A sidecar has neither.
+        host: Default::default(),
+        established: Default::default(),
         addresses: wire.addresses,
         revision: wire.revision,
     })))

@@ -5,6 +5,7 @@ pub(crate) mod connectivity;
 pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod explain;
+pub(crate) mod nft;
 pub(crate) mod policysync;
 pub(crate) mod selector;
 pub(crate) mod test;
