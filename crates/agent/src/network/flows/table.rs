@@ -37,9 +37,9 @@ impl Table {
     ///
     /// # Errors
     /// If the kernel does not answer in full.
-    pub(super) fn each(&mut self, mut each: impl FnMut(Entry)) -> io::Result<()> {
+    pub(super) fn each(&mut self, each: impl FnMut(Entry)) -> io::Result<()> {
         let sequence = self.send(dump_request)?;
-        self.receive(sequence, |entry| each(entry))
+        self.receive(sequence, each)
     }
 
     /// Deletes an entry; whether it was still there.

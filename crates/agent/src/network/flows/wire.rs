@@ -138,7 +138,9 @@ fn entry(body: &[u8]) -> Option<Entry> {
 }
 
 /// One direction: both ends, the protocol, type and code.
-fn direction(attributes: &[u8]) -> Option<(Ends, u8, Option<(u8, u8)>)> {
+type Direction = (Ends, u8, Option<(u8, u8)>);
+
+fn direction(attributes: &[u8]) -> Option<Direction> {
     let (mut source, mut destination, mut protocol) = (None, None, None);
     let (mut ports, mut icmp) = ((None, None), (None, None));
     for (kind, _, value) in each(attributes) {
