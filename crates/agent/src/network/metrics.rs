@@ -35,6 +35,7 @@ const APPLY: &[u64] = &[
 
 type Number = Gauge<i64, AtomicI64>;
 type Total = Counter<u64, AtomicU64>;
+type Revision = Gauge<u64, AtomicU64>;
 
 /// The metrics of the network; clones are the same.
 #[derive(Debug, Clone)]
@@ -52,6 +53,7 @@ pub struct Metrics {
     sets: Number,
     elements: Number,
     matches: Number,
+    revision: Revision,
     ready: Arc<AtomicBool>,
     drops: Arc<Mutex<Vec<Drop>>>,
 }
@@ -73,6 +75,7 @@ impl Metrics {
             sets: Number::default(),
             elements: Number::default(),
             matches: Number::default(),
+            revision: Revision::default(),
             ready: Arc::default(),
             drops: Arc::default(),
         };
@@ -102,6 +105,8 @@ impl Metrics {
         for (name, help, number) in numbers {
             registry.register(name, help, number.clone());
         }
+        let revision = "Which set of resources the kernel enforces, by the source's number for it";
+        registry.register("revision", revision, metrics.revision.clone());
         registry.register_collector(Box::new(Dropped(Arc::clone(&metrics.drops))));
         metrics
     }
@@ -140,6 +145,11 @@ impl Metrics {
     pub(super) fn ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
         self.matches.set(i64::from(ready));
+    }
+
+    /// Of which set of resources that is.
+    pub(super) fn revision(&self, revision: u64) {
+        self.revision.set(revision);
     }
 
     /// What was last said of it.

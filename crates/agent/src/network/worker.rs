@@ -69,6 +69,8 @@ pub(super) struct Worker<K> {
     places: Places,
     facts: Option<Facts>,
     in_sync: bool,
+    /// The number of the resources that the ruleset is of.
+    revision: u64,
     programmer: Programmer<K>,
     /// What changed of the ruleset since the programmer was last told.
     delta: Delta,
@@ -100,6 +102,7 @@ impl<K: Kernel> Worker<K> {
             places: Places::default(),
             facts: None,
             in_sync: false,
+            revision: 0,
             programmer: Programmer::new(kernel),
             delta: Delta::default(),
             check: false,
@@ -161,7 +164,13 @@ impl<K: Kernel> Worker<K> {
         self.check |= check;
         let moved = self.places.update(&updates);
         if !updates.is_empty() {
-            self.in_sync |= updates.iter().any(|update| matches!(update, Update::InSync));
+            for update in &updates {
+                match update {
+                    Update::InSync => self.in_sync = true,
+                    Update::Settings(settings) => self.revision = settings.revision,
+                    _ => {}
+                }
+            }
             self.renderer.update(&updates, &mut self.delta);
             self.settings(&updates);
         }
@@ -205,6 +214,9 @@ impl<K: Kernel> Worker<K> {
                 Ok(()) => self.succeeded(),
                 Err(error) => self.failed(&error),
             }
+        } else if !due {
+            // What came last made no difference to the kernel.
+            self.metrics.revision(self.revision);
         }
         if self.retry.is_none() && self.next_cut.is_some_and(|next| now >= next) {
             self.next_cut = None;
@@ -280,6 +292,7 @@ impl<K: Kernel> Worker<K> {
             // At once, so that there is something to see from the start.
             self.next_count = Instant::now();
         }
+        self.metrics.revision(self.revision);
         self.metrics.ready(true);
         self.guard.ready();
     }
