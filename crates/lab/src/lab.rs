@@ -9,6 +9,7 @@ use std::time::Duration;
 use tortie_client::files::{self, Loaded};
 pub use tortie_mesh::envoy::MutualTls;
 
+use crate::admin;
 use crate::denials::{self, Denial};
 use crate::error::{At, Problems};
 use crate::exec::{self, Output};
@@ -236,8 +237,24 @@ impl Lab {
         denials::read(&self.log(pod, Some(AUTHORIZER))?)
     }
 
-    /// Puts the policies and tiers of some files in force; returns when every authorizer works by
-    /// them.
+    /// The folder that the node's agent reads: the cluster and its policies as they are now, for
+    /// whoever wants to ask what they mean.
+    #[must_use]
+    pub fn resources(&self) -> PathBuf {
+        self.dir.cluster()
+    }
+
+    /// The metrics of the node's agent, as Prometheus reads them: what the kernel dropped, for one.
+    ///
+    /// # Errors
+    /// If the agent does not answer.
+    pub fn metrics(&self) -> Result<String, Error> {
+        let socket = self.dir.agent_admin();
+        admin::get(&socket, "/metrics").at("ask", socket)
+    }
+
+    /// Puts the policies and tiers of some files in force; returns when the kernel and every
+    /// authorizer work by them.
     ///
     /// # Errors
     /// If anything is wrong with them, together with what is in force: nothing is changed then.
@@ -245,8 +262,8 @@ impl Lab {
         policies::apply(&self.dir, paths, recursive)
     }
 
-    /// Takes the policies and tiers of some files out of force; returns when no authorizer works
-    /// by them any more.
+    /// Takes the policies and tiers of some files out of force; returns when neither the kernel nor an
+    /// authorizer works by them any more.
     ///
     /// # Errors
     /// If the files cannot be read.

@@ -6,6 +6,7 @@
 //!
 //! The contract and the invariants are in `docs/design/lab.md`, the guide in `docs/lab.md`.
 
+mod admin;
 pub mod cli;
 mod control;
 mod denials;

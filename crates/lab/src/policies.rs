@@ -1,5 +1,5 @@
-//! Changing the policies of a running lab: all of a change or nothing, and not done before every
-//! authorizer works by it.
+//! Changing the policies of a running lab: all of a change or nothing, and not done before the kernel
+//! and every authorizer work by it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use tortie_model::{FieldError, Resource};
 use tortie_policy::Cluster;
 
 use crate::Error;
+use crate::admin;
 use crate::error::{At, Problems};
 use crate::files::{read_json, replace};
 use crate::plan::{is_policy, list};
@@ -22,9 +23,9 @@ use crate::state::LabDir;
 use crate::status::Status;
 use crate::supervisor::AUTHORIZER;
 
-/// How long authorizers may take to load a change.
+/// How long each of them may take.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Between two questions to an authorizer that has not loaded it yet.
+/// Between two questions to one that does not yet.
 const INTERVAL: Duration = Duration::from_millis(10);
 
 /// What a change did to one policy or tier.
@@ -168,13 +169,22 @@ fn name(resource: &Resource) -> String {
     format!("{} {namespace}{}", resource.kind, metadata.name)
 }
 
-/// Waits until every authorizer says that it works by the files as they are now.
+/// What the agent says of which set of resources the kernel enforces.
+const IN_KERNEL: &str = "tortie_network_revision ";
+
+/// Waits until the agent says that of the kernel, and every authorizer of itself, that it works by the
+/// files as they are now.
 fn wait_in_force(dir: &LabDir) -> Result<(), Error> {
     let mut files = Files::new(vec![dir.cluster()], false);
     let fingerprint = files.read().map_err(Problems::from)?.fingerprint;
     let status: Status = read_json(&dir.status())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.at("start", "runtime")?.block_on(async {
+        let in_kernel = timeout(LIMIT, in_kernel(dir, fingerprint)).await;
+        in_kernel.map_err(|_| Error::Timeout {
+            what: "policy in the kernel".to_owned(),
+            seconds: LIMIT.as_secs(),
+        })?;
         for pod in status.pods.iter().filter(|pod| pod.sidecar) {
             let socket = dir.pod(&pod.interface).authorizer_socket();
             let confirmed = timeout(LIMIT, confirmed(&socket, fingerprint)).await;
@@ -185,6 +195,18 @@ fn wait_in_force(dir: &LabDir) -> Result<(), Error> {
         }
         Ok(())
     })
+}
+
+/// Returns when the kernel enforces it.
+async fn in_kernel(dir: &LabDir, fingerprint: u64) {
+    loop {
+        let metrics = admin::get(&dir.agent_admin(), "/metrics").unwrap_or_default();
+        let mut revisions = metrics.lines().filter_map(|line| line.strip_prefix(IN_KERNEL));
+        if revisions.next().is_some_and(|text| text.parse() == Ok(fingerprint)) {
+            return;
+        }
+        sleep(INTERVAL).await;
+    }
 }
 
 /// Returns when the authorizer has loaded it. One that does not run reads it when it starts.

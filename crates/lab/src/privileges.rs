@@ -1,5 +1,5 @@
 //! With which privileges a process of the lab runs: none beyond its user id, but for Envoy's mark and
-//! the agent's look at who connects to it.
+//! what the agent does to the node's network and sees of who connects to it.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,8 @@ pub(crate) struct Privileges {
     pub(crate) user: Option<u32>,
     /// Whether it may mark its sockets (which takes all of `CAP_NET_ADMIN`, for the pod's network).
     pub(crate) network: bool,
-    /// Whether it may see in which namespaces other users' processes are (`CAP_SYS_PTRACE`).
+    /// Whether it may see in which namespaces other users' processes are (`CAP_SYS_PTRACE`), and
+    /// packets of the node (`CAP_NET_RAW`).
     #[serde(default)]
     pub(crate) inspection: bool,
 }
@@ -23,7 +24,7 @@ impl Privileges {
     /// Those of an application.
     pub(crate) const APPLICATION: Self = Self { user: None, network: false, inspection: false };
     /// Those of the node's agent.
-    pub(crate) const AGENT: Self = Self { user: None, network: false, inspection: true };
+    pub(crate) const AGENT: Self = Self { user: None, network: true, inspection: true };
 
     /// Those of a part of a sidecar. Without root there is no second user id to be had.
     pub(crate) fn sidecar(rootless: bool, network: bool) -> Self {
@@ -34,7 +35,8 @@ impl Privileges {
     /// `setpriv` is the program's path: the command's own PATH may not lead to it.
     pub(crate) fn words(self, setpriv: &str) -> Vec<String> {
         let mut keep = "-all".to_owned();
-        let capabilities = [(self.network, ",+net_admin"), (self.inspection, ",+sys_ptrace")];
+        let capabilities =
+            [(self.network, ",+net_admin"), (self.inspection, ",+sys_ptrace,+net_raw")];
         capabilities.iter().filter(|(kept, _)| *kept).for_each(|(_, name)| keep.push_str(name));
         let mut words = vec![setpriv.to_owned()];
         if let Some(user) = self.user {

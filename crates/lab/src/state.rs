@@ -240,6 +240,11 @@ impl LabDir {
         self.path.join("agent.log")
     }
 
+    /// The agent's admin socket.
+    pub(crate) fn agent_admin(&self) -> PathBuf {
+        self.path.join("agent.sock")
+    }
+
     /// Where the agent serves sidecars.
     pub(crate) fn policy_sync(&self) -> PathBuf {
         self.path.join("sync")

@@ -67,14 +67,24 @@ impl Lab {
         text(&self.run(&args).stdout)
     }
 
-    /// The tutorial's attack, in its own words, and the balance it leaves.
-    fn attack(&self, value: &str) -> String {
+    /// The tutorial's attack, in its own words: curl's exit status, and the balance it leaves.
+    fn attack(&self, value: &str) -> (Option<i32>, String) {
         let command = format!(
-            "curl -k https://database:2379/v2/keys/accounts/519940/balance -d value={value} -XPUT \
-             --key /etc/certs/key.pem --cert /etc/certs/cert-chain.pem"
+            "curl --connect-timeout 3 -k https://database:2379/v2/keys/accounts/519940/balance \
+             -d value={value} -XPUT --key /etc/certs/key.pem --cert /etc/certs/cert-chain.pem"
         );
-        self.exec("attack", &command);
-        self.balance()
+        let mut args = vec!["exec", "attack", "--"];
+        args.extend(command.split_whitespace());
+        (self.run(&args).status.code(), self.balance())
+    }
+
+    /// A pod's first address.
+    fn address(&self, pod: &str) -> String {
+        let status = self.ok(&["status", "-o", "json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let pods = status["pods"].as_array().unwrap();
+        let pod = pods.iter().find(|p| p["name"] == pod).unwrap();
+        pod["addresses"][0].as_str().unwrap().to_owned()
     }
 
     fn balance(&self) -> String {
@@ -100,8 +110,11 @@ fn the_demo_goes_as_told() {
     let output = Command::new(TORTIE).args(args).output().unwrap();
     let table = text(&output.stdout);
     assert!(output.status.success(), "{table}{}", text(&output.stderr));
-    assert!(table.contains("17 of 17 steps as expected"), "{table}");
-    assert_eq!(table.matches("why:").count(), 3, "{table}");
+    assert!(table.contains("19 of 19 steps as expected"), "{table}");
+    assert_eq!(table.matches("why:").count(), 4, "{table}");
+    for layer in ["ingress of default/database-0:", "application of default/database-0:"] {
+        assert!(table.contains(layer), "{table}");
+    }
     let reason = "with the certificate of default/summary, which is not its own";
     assert!(table.contains(reason), "{table}");
     assert!(!Path::new("/run/tortie/labs/test-demo").exists(), "something is left behind");
@@ -115,15 +128,17 @@ fn attacks_succeed_without_policy_and_only_then() {
     let lab = Lab::up("test-bank");
     let list = "curl http://database:2379/v2/keys?recursive=true";
     assert_eq!(lab.exec("customer-0", list).matches("/balance\"").count(), 5);
-    assert_eq!(lab.attack("10000.00"), "10000.00");
+    assert_eq!(lab.attack("10000.00"), (Some(0), "10000.00".to_owned()));
     lab.policy("apply");
-    assert_eq!(lab.attack("99999.99"), "10000.00");
+    assert_eq!(lab.attack("99999.99"), (Some(28), "10000.00".to_owned()), "no packet arrives");
     assert_eq!(lab.exec("customer-0", list), "");
     let status = "curl -s -o /dev/null -w %{http_code} http://database:2379/v2/keys?recursive=true";
     assert_eq!(lab.exec("customer-0", status), "403");
+    let anew = status.replace("database", &lab.address("database-0"));
+    assert_eq!(lab.exec("customer-0", &anew), "503", "a new connection is refused by the kernel");
     assert_eq!(lab.exec("summary-0", status), "200");
     let log = lab.ok(&["logs", "database-0", "-c", "tortie-authz"]);
-    assert!(log.contains("which is not its own") && !log.contains("value="), "{log}");
+    assert!(log.contains("default/customer") && !log.contains("default/attack"), "{log}");
     lab.policy("delete");
-    assert_eq!(lab.attack("99999.99"), "99999.99");
+    assert_eq!(lab.attack("99999.99"), (Some(0), "99999.99".to_owned()));
 }

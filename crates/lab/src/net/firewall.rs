@@ -1,6 +1,7 @@
-//! The node's own rules: connection tracking, source addresses, Services.
+//! The node's own rules: connection tracking and Services.
 //!
-//! They stand in a table of their own, beside whatever enforces policy.
+//! They stand in a table of their own, beside the agent's, which enforces policy and sees to it that
+//! nobody sends in another's name.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -22,8 +23,6 @@ const TABLE: &str = "inet lab";
 pub(crate) fn base(pods: &[PodPlan]) -> String {
     let mut text = format!("table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n");
     for (name, key, elements) in [
-        ("pods4", "ifname . ipv4_addr", by_interface(pods, IpAddr::is_ipv4)),
-        ("pods6", "ifname . ipv6_addr", by_interface(pods, IpAddr::is_ipv6)),
         ("self4", "ipv4_addr . ipv4_addr", to_itself(pods, IpAddr::is_ipv4)),
         ("self6", "ipv6_addr . ipv6_addr", to_itself(pods, IpAddr::is_ipv6)),
     ] {
@@ -33,11 +32,6 @@ pub(crate) fn base(pods: &[PodPlan]) -> String {
     let _ = write!(
         text,
         r#"
-	chain sources {{
-		type filter hook prerouting priority -300; policy accept;
-		iifname "cali*" meta nfproto ipv4 iifname . ip saddr != @pods4 counter drop
-		iifname "cali*" meta nfproto ipv6 iifname . ip6 saddr != @pods6 counter drop
-	}}
 	chain forward {{
 		type filter hook forward priority 0; policy accept;
 		ct state established,related accept
@@ -109,12 +103,6 @@ fn target(targets: &[SocketAddr]) -> Option<String> {
 
 fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "ip" } else { "ip6" }
-}
-
-fn by_interface(pods: &[PodPlan], family: fn(&IpAddr) -> bool) -> Vec<String> {
-    let links = pods.iter().map(|pod| &pod.link);
-    let pairs = links.flat_map(|link| link.addresses.iter().map(move |a| (&link.interface, a)));
-    pairs.filter(|(_, a)| family(a)).map(|(name, a)| format!("\"{name}\" . {a}")).collect()
 }
 
 fn to_itself(pods: &[PodPlan], family: fn(&IpAddr) -> bool) -> Vec<String> {

@@ -1,18 +1,23 @@
 //! The Envoy of a pod: its configuration, and what it sees of the machine.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tortie_mesh::DEFAULT_MARK;
 use tortie_mesh::envoy::{
-    Admin, Authorizer, DEFAULT_AUTHORIZER_TIMEOUT, DEFAULT_CONNECT_TIMEOUT, DEFAULT_DETECT_TIMEOUT,
-    Gateway, GatewayListener, MutualTls, Proxy, Sidecar,
+    Admin, Authorizer, DEFAULT_AUTHORIZER_TIMEOUT, DEFAULT_DETECT_TIMEOUT, Gateway,
+    GatewayListener, MutualTls, Proxy, Sidecar,
 };
 use tortie_mesh::identity::TrustDomain;
 
 use super::service::ServicePlan;
 use super::{PodId, PodPlan, TRUST_DOMAIN};
+
+/// How long Envoy waits for a connection, each time it tries. On one machine whoever does not answer at
+/// once was forbidden to.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Paths as the processes of a sidecar see them.
 pub(crate) mod view {
@@ -58,7 +63,7 @@ fn proxy(pod: &PodId, addresses: &[IpAddr]) -> Result<Proxy, String> {
         sds_dir: view::SDS.into(),
         admin: Some(Admin::Socket(view::ADMIN_SOCKET.into())),
         access_log: "/dev/stdout".into(),
-        connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+        connect_timeout: CONNECT_TIMEOUT,
     })
 }
 

@@ -1,6 +1,7 @@
-//! The node's agent: reads the cluster and tells every authorizer the policy of its pod, over a
-//! socket that is mounted into that pod alone.
+//! The node's agent: reads the cluster, keeps the kernel to its policy, and tells every authorizer the
+//! policy of its pod, over a socket that is mounted into that pod alone.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -8,19 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tortie_policysync::server::layout::{self, Credentials};
 
 use super::Environment;
 use super::network::Pause;
+use super::probe::Probe;
 use crate::Error;
 use crate::error::At;
-use crate::files::open_log;
+use crate::files::{open_log, tail};
 use crate::plan::{NODE_NAME, PodPlan};
 use crate::privileges::Privileges;
 
 /// The pause before it is started again.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long it may take to be ready.
+const READY: Duration = Duration::from_secs(30);
 
 /// The folder of a pod's socket: that of its link, for the sake of a short path.
 pub(super) fn socket_folder(env: &Environment, pod: &PodPlan) -> PathBuf {
@@ -63,6 +68,24 @@ pub(super) async fn run(env: Arc<Environment>) {
     }
 }
 
+/// Where it says whether it is ready.
+fn admin(env: &Environment) -> OsString {
+    let mut place = OsString::from("unix:");
+    place.push(env.dir.agent_admin());
+    place
+}
+
+/// Returns when the kernel does what policy says. It will not before a pod has what policy is about;
+/// so no pod is started before.
+pub(super) async fn ready(env: &Environment) -> Result<(), Error> {
+    let socket = env.dir.agent_admin();
+    let passed = timeout(READY, Probe::Ready(socket).passed()).await;
+    passed.map_err(|_| {
+        let said = tail(&env.dir.agent_log(), 1).join("; ");
+        Error::program("tortie agent", said)
+    })
+}
+
 fn start(env: &Environment) -> Result<Child, Error> {
     let log = open_log(&env.dir.agent_log())?;
     let words = Privileges::AGENT.words("setpriv");
@@ -71,11 +94,12 @@ fn start(env: &Environment) -> Result<Child, Error> {
         .args(words)
         .arg(&env.executable)
         .args(["agent", "--log-format", "json", "--node", NODE_NAME, "--socket-mode", "666"])
-        .args(["--dataplane", "none"])
         .arg("--file")
         .arg(env.dir.cluster())
         .arg("--policy-sync-prefix")
         .arg(env.dir.policy_sync())
+        .arg("--admin")
+        .arg(admin(env))
         .stdin(Stdio::null())
         .stdout(log.try_clone().at("open", env.dir.agent_log())?)
         .stderr(log)

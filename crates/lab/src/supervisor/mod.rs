@@ -102,7 +102,10 @@ async fn bring_up(dir: &LabDir, report: &mut Sender) -> Result<(), Error> {
     step(format!("certificates for {} service accounts", env.plan.accounts.len())).await;
     let certificates = certificates::Certificates::new(&env, OffsetDateTime::now_utc())?;
     tokio::spawn(certificates.keep(Arc::clone(&env)));
-    tokio::spawn(network::follow(services.clone(), env.status.subscribe()));
+    step("policy in the kernel".to_owned()).await;
+    agent::ready(&env).await?;
+    let (leading, mut led) = watch::channel(None);
+    tokio::spawn(network::follow(services.clone(), env.status.subscribe(), leading));
     tokio::spawn(keep_file(Arc::clone(&env)));
     open_gateway(&env)?;
     step("containers".to_owned()).await;
@@ -110,6 +113,9 @@ async fn bring_up(dir: &LabDir, report: &mut Sender) -> Result<(), Error> {
         tokio::spawn(pod::run(Arc::clone(&env), position, pause));
     }
     wait_settled(&env, &mut step).await;
+    // Whoever is told that the lab is up may use its Services at once.
+    let all = led.wait_for(|led| led.as_ref() == Some(&env.status.borrow().ready()));
+    let _ = timeout(READY, all).await;
     env.status.send_modify(|status| status.phase = Phase::Running);
     replace_json(&dir.status(), &*env.status.borrow())
 }

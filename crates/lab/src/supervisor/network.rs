@@ -13,7 +13,7 @@ use crate::Error;
 use crate::error::At;
 use crate::files::tail;
 use crate::net::{firewall, link, sysctl};
-use crate::plan::{PodPlan, ServicePlan};
+use crate::plan::{PodId, PodPlan, ServicePlan};
 use crate::status::Status;
 
 /// The process that holds a pod's namespaces.
@@ -94,14 +94,17 @@ async fn ready(env: &Environment, mut process: Child) -> Result<Pause, Error> {
     }
 }
 
-/// Leads Services to the pods that are ready, whenever that changes.
-pub(crate) async fn follow(services: Vec<ServicePlan>, mut status: watch::Receiver<Status>) {
-    let mut last = None;
+/// Leads Services to the pods that are ready, whenever that changes, and says to which they lead.
+pub(crate) async fn follow(
+    services: Vec<ServicePlan>,
+    mut status: watch::Receiver<Status>,
+    led: watch::Sender<Option<BTreeSet<PodId>>>,
+) {
     loop {
         let ready = status.borrow_and_update().ready();
-        if last.as_ref() != Some(&ready) {
+        if led.borrow().as_ref() != Some(&ready) {
             match lead(&services, &ready).await {
-                Ok(()) => last = Some(ready),
+                Ok(()) => drop(led.send_replace(Some(ready))),
                 Err(error) => tracing::error!(%error, "Services could not be led to their pods"),
             }
         }
@@ -111,6 +114,6 @@ pub(crate) async fn follow(services: Vec<ServicePlan>, mut status: watch::Receiv
     }
 }
 
-async fn lead(services: &[ServicePlan], ready: &BTreeSet<crate::plan::PodId>) -> Result<(), Error> {
+async fn lead(services: &[ServicePlan], ready: &BTreeSet<PodId>) -> Result<(), Error> {
     feed(&["nft", "-f", "-"], &firewall::services(services, ready)).await
 }

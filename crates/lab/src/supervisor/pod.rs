@@ -184,7 +184,7 @@ impl Maker<'_> {
             Bind::read_only(dir.sds(), view::SDS),
             Bind::writable(dir.run(), view::RUN),
         ];
-        let probe = Probe::Envoy(dir.admin_socket());
+        let probe = Probe::Ready(dir.admin_socket());
         self.container(PROXY, sandbox, probe, Restart::Always)
     }
 

@@ -32,8 +32,8 @@ pub(crate) enum Probe {
     },
     /// An authorizer on a Unix socket says it has the policy of its workload.
     Authorizer(PathBuf),
-    /// Envoy's admin interface, on a Unix socket, says it is ready.
-    Envoy(PathBuf),
+    /// An admin interface on a Unix socket, Envoy's or the agent's, says it is ready.
+    Ready(PathBuf),
 }
 
 impl Probe {
@@ -56,14 +56,14 @@ impl Probe {
             Self::Authorizer(socket) => {
                 health(socket, HealthCheck::Readiness).await.is_ok_and(|report| report.healthy)
             }
-            Self::Envoy(socket) => envoy_ready(socket).await.is_ok_and(|ready| ready),
+            Self::Ready(socket) => says_ready(socket).await.is_ok_and(|ready| ready),
         }
     }
 }
 
-async fn envoy_ready(socket: &PathBuf) -> std::io::Result<bool> {
+async fn says_ready(socket: &PathBuf) -> std::io::Result<bool> {
     let mut stream = UnixStream::connect(socket).await?;
-    stream.write_all(b"GET /ready HTTP/1.1\r\nhost: envoy\r\nconnection: close\r\n\r\n").await?;
+    stream.write_all(b"GET /ready HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").await?;
     let mut answer = Vec::new();
     stream.take(4096).read_to_end(&mut answer).await?;
     Ok(answer.starts_with(b"HTTP/1.1 200 "))

@@ -1,12 +1,16 @@
 //! Yao Bank: a compromised customer pod and an attacker with stolen keys, before and after policy.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tempfile::TempDir;
+use tortie_client::files;
 use tortie_lab::{Lab, LabName, Options, Output};
+use tortie_policy::{Cluster, Protocol, Query, Word, explain_by, request_line};
 
 use super::Script;
 
@@ -25,6 +29,9 @@ const CUSTOMER: &str = "default/customer-0";
 const SUMMARY: &str = "default/summary-0";
 const DATABASE: &str = "default/database-0";
 const ATTACK: &str = "default/attack";
+
+/// What the node's agent says of packets that policy dropped.
+const DROPS: &str = "tortie_network_dropped_packets_total";
 
 /// How long a command in a pod may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -49,7 +56,7 @@ pub(crate) fn play(name: LabName, keep: bool) -> anyhow::Result<bool> {
     let mut lab = Lab::up(&options, |step| eprintln!("{step}"))?;
     let up = start.elapsed();
     let bank = Bank { lab: &lab, gateway: lab.gateway_url()?.context("the lab has no gateway")? };
-    let mut script = Script::begin("Yao Bank, defended by Envoy and Tortie");
+    let mut script = Script::begin("Yao Bank, defended by Envoy, the kernel, and Tortie");
     bank.look_around(&mut script, up);
     bank.attack_before_policy(&mut script);
     bank.apply_policy(&mut script, &files.path(2));
@@ -158,17 +165,78 @@ impl Bank<'_> {
             curl(&["-X", "POST", "-d", "x=1", &self.gateway])
         });
         self.reason(script, CUSTOMER);
-        script.step("the customer pod asks the database", "403 Forbidden", || {
-            let url = "http://database:2379/v2/keys?recursive=true";
-            let output = self.run_in(CUSTOMER, &["curl", "-sS", "-i", url])?;
-            let status = output.lines().next().unwrap_or_default();
-            let (_, status) = status.split_once(' ').context("no HTTP answer")?;
-            Ok(status.trim().to_owned())
+        script.step("customer to database, over its proxy's open connection", "403", || {
+            self.status_in(CUSTOMER, &["http://database:2379/v2/keys?recursive=true"])
         });
         self.reason(script, DATABASE);
-        script.step("stolen keys of summary: set the balance", "403", || self.steal(REFUSED));
-        self.reason(script, DATABASE);
+        // The pod's own address is another destination than the Service's: a new connection.
+        script.step("the same over a new connection: its own proxy answers", "503", || {
+            let database = self.address(DATABASE)?;
+            self.status_in(CUSTOMER, &[&format!("http://{database}:2379/v2/keys?recursive=true")])
+        });
+        script.step("stolen keys of summary: set the balance", "no answer (curl 28)", || {
+            let output = self.exec(ATTACK, &theft(REFUSED))?;
+            Ok(match (output.status, output.stdout.as_str()) {
+                (28, "" | "000") => "no answer (curl 28)".to_owned(),
+                (status, answer) => format!("curl {status}, answer {answer}"),
+            })
+        });
+        self.explain(script);
+        script.step("the kernel counted the packets it dropped", "dropped", || {
+            let dropped = self.dropped()?;
+            Ok(if dropped > 0 { "dropped".to_owned() } else { "none".to_owned() })
+        });
         self.page_shows(script, "the balance is unchanged", STOLEN);
+    }
+
+    /// Prints what `tortie explain` says of the theft, of each layer.
+    fn explain(&self, script: &Script) {
+        match self.explanation() {
+            Ok(reasons) => reasons.iter().for_each(|reason| script.reason(reason)),
+            Err(error) => script.reason(&format!("unknown: {error:#}")),
+        }
+    }
+
+    fn explanation(&self) -> anyhow::Result<Vec<String>> {
+        let loaded = files::load(&[self.lab.resources()], false);
+        let loaded = loaded.map_err(|_| anyhow!("the lab's resources cannot be read"))?;
+        let cluster = Cluster::build(&loaded.resources);
+        let cluster = cluster.map_err(|_| anyhow!("the lab's resources are invalid"))?;
+        let query = Query {
+            from: ATTACK.parse()?,
+            to: DATABASE.parse()?,
+            protocol: Protocol::TCP,
+            port: Some("2379".parse()?),
+            icmp: None,
+            http: request_line(Some("PUT"), Some("/v2/keys/accounts/519940/balance")),
+            from_identity: Some("spiffe://cluster.local/ns/default/sa/summary".to_owned()),
+        };
+        let explanation = explain_by(&cluster, &cluster, cluster.trust(), &query)?;
+        let denied = explanation.legs().filter(|(_, leg)| leg.verdict == Word::Deny);
+        Ok(denied
+            .map(|(name, leg)| format!("{name} of {}: {}", leg.endpoint, leg.reason))
+            .collect())
+    }
+
+    /// How many packets to the database policy has dropped in the kernel, once there is one. The
+    /// agent reads its counters every few seconds.
+    fn dropped(&self) -> anyhow::Result<u64> {
+        let start = Instant::now();
+        loop {
+            let metrics = self.lab.metrics()?;
+            let drops = metrics.lines().filter(|line| line.starts_with(DROPS));
+            let sum = drops.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+            if sum > 0 || start.elapsed() > LIMIT {
+                return Ok(sum);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn address(&self, pod: &str) -> anyhow::Result<IpAddr> {
+        let status = self.lab.status()?;
+        let pod = status.pods.iter().find(|p| p.id() == pod).context("no such pod")?;
+        pod.addresses.first().copied().context("the pod has no address")
     }
 
     /// Prints why a pod's authorizer refused what it refused last.
@@ -219,11 +287,7 @@ impl Bank<'_> {
 
     /// The attack of the tutorial: status of the answer.
     fn steal(&self, balance: &str) -> anyhow::Result<String> {
-        let url = "https://database:2379/v2/keys/accounts/519940/balance";
-        let value = format!("value={balance}");
-        let keys = ["--key", "/etc/certs/key.pem", "--cert", "/etc/certs/cert-chain.pem"];
-        let request = ["-k", url, "-d", &value, "-XPUT"];
-        self.status_in(ATTACK, &[&request[..], &keys[..]].concat())
+        self.answered(ATTACK, &theft(balance))
     }
 
     fn list_accounts(&self) -> anyhow::Result<String> {
@@ -238,8 +302,14 @@ impl Bank<'_> {
     /// The HTTP status that `curl` gets in a pod. It counts also if `curl` then complains that the
     /// answer came before it had sent everything, as an early refusal does over HTTP/2.
     fn status_in(&self, pod: &str, arguments: &[&str]) -> anyhow::Result<String> {
-        let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10"];
-        let output = self.exec(pod, &[&curl, arguments].concat())?;
+        let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20"];
+        let command: Vec<_> = curl.iter().chain(arguments).map(ToString::to_string).collect();
+        self.answered(pod, &command)
+    }
+
+    /// The HTTP status that a command prints.
+    fn answered(&self, pod: &str, command: &[String]) -> anyhow::Result<String> {
+        let output = self.exec(pod, command)?;
         match output.stdout.as_str() {
             "" | "000" => {
                 bail!("exit status {} in {pod}: {}", output.status, brief(&output.stderr))
@@ -248,18 +318,28 @@ impl Bank<'_> {
         }
     }
 
-    fn exec(&self, pod: &str, argv: &[&str]) -> anyhow::Result<Output> {
-        let argv: Vec<String> = argv.iter().map(ToString::to_string).collect();
-        Ok(self.lab.exec(pod, None, &argv, LIMIT)?)
+    fn exec(&self, pod: &str, argv: &[String]) -> anyhow::Result<Output> {
+        Ok(self.lab.exec(pod, None, argv, LIMIT)?)
     }
 
     fn run_in(&self, pod: &str, argv: &[&str]) -> anyhow::Result<String> {
-        let output = self.exec(pod, argv)?;
+        let argv: Vec<_> = argv.iter().map(ToString::to_string).collect();
+        let output = self.exec(pod, &argv)?;
         if output.status != 0 {
             bail!("exit status {} in {pod}: {}", output.status, brief(&output.stderr));
         }
         Ok(output.stdout)
     }
+}
+
+/// The attack of the tutorial, which prints the status of the answer.
+fn theft(balance: &str) -> Vec<String> {
+    let url = "https://database:2379/v2/keys/accounts/519940/balance";
+    let value = format!("value={balance}");
+    let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--connect-timeout", "3"];
+    let request = ["-k", url, "-d", &value, "-XPUT"];
+    let keys = ["--key", "/etc/certs/key.pem", "--cert", "/etc/certs/cert-chain.pem"];
+    curl.iter().chain(&request).chain(&keys).map(ToString::to_string).collect()
 }
 
 /// The HTTP status that `curl` gets on this machine.
