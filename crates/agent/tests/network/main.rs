@@ -315,8 +315,8 @@ fn an_interface_of_another_name_is_found_by_its_route() {
     let pod = listen("tap7");
     until("the client is let in", || client.connects(server(), SHORT).then_some(()));
     until("somebody else is kept out", || (!other.connects(server(), SHORT)).then_some(()));
-    drop(pod);
     node.net.ip("link delete tap7");
+    drop(pod);
     let _pod = listen("tap8");
     until("the client is let in", || client.connects(server(), SHORT).then_some(()));
     until("somebody else is kept out", || (!other.connects(server(), SHORT)).then_some(()));
@@ -331,26 +331,30 @@ fn interfaces_come_go_and_change_names_in_bursts() {
     let bank = Bank::new();
     let agent = bank.node.agent().ready();
     let net = &bank.node.net;
+    let pairs = std::env::var("TORTIE_INTERFACE_PAIRS").map_or(100, |n| n.parse().unwrap());
     let batch = |line: &dyn Fn(u32) -> String| {
-        let lines: Vec<_> = (0..500).map(line).collect();
+        let lines: Vec<_> = (0..pairs).map(line).collect();
         net.ip_batch(&(lines.join("\n") + "\n"));
     };
     let start = Instant::now();
-    // Each has two ends.
+    // Each has two ends. The kernel takes its time to delete them.
     batch(&|n| format!("link add name d{n} type veth peer name f{n}"));
     batch(&|n| format!("link set dev d{n} name e{n}"));
     batch(&|n| format!("link set dev e{n} up\nlink set dev f{n} up"));
     batch(&|n| format!("route add 10.70.{}.{} dev e{n}", n / 250, n % 250));
     // The last one is a pod's, who moves to another one.
-    bank.node.write("pod.yaml", &pod("late", "10.70.1.249"));
+    let last = pairs - 1;
+    let address = format!("10.70.{}.{}", last / 250, last % 250);
+    let name = |back: u32| format!("e{}", pairs - back);
+    bank.node.write("pod.yaml", &pod("late", &address));
     let has =
         |name: &str| net.nft("list map inet tortie to-workload").contains(&format!("\"{name}\""));
-    until("the pod's interface is known", || has("e499").then_some(()));
-    net.ip("route replace 10.70.1.249 dev e498");
-    until("and the next one", || (has("e498") && !has("e499")).then_some(()));
+    until("the pod's interface is known", || has(&name(1)).then_some(()));
+    net.ip(&format!("route replace {address} dev {}", name(2)));
+    until("and the next one", || (has(&name(2)) && !has(&name(1))).then_some(()));
     batch(&|n| format!("link delete dev e{n}"));
-    until("it is gone", || (!has("e498")).then_some(()));
-    println!("3,500 changes in {:?}", start.elapsed());
+    until("it is gone", || (!has(&name(2))).then_some(()));
+    println!("{} changes in {:?}", pairs * 7, start.elapsed());
     bank.check();
     assert!(agent.is_ready(), "{}", bank.node.log());
 }
