@@ -67,7 +67,7 @@ impl Bank {
         let listener = server.listen(self::server());
         node.write("pods.yaml", &pods());
         node.write("policy.yaml", &policy(CLIENTS, "80"));
-        Bank { node, client, other, server, listener: listener }
+        Bank { node, client, other, server, listener }
     }
 
     fn check(&self) {
