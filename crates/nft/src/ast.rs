@@ -178,6 +178,8 @@ pub enum Match {
     },
     /// What connection tracking says, any of these (`ct state`).
     Connection(Vec<ConnectionState>),
+    /// All of these bits of the packet's mark (`meta mark`).
+    Mark(u32),
     /// That a route back to the source leads over the interface it came from (`fib saddr . iif oif
     /// missing` if not).
     ReversePath {
@@ -274,6 +276,10 @@ pub enum Statement {
     },
     /// Exempts the packet from connection tracking.
     NoTrack,
+    /// Sets bits of the packet's mark, which goes with it to later base chains.
+    SetMark(u32),
+    /// Clears bits of the packet's mark.
+    ClearMark(u32),
 }
 
 /// What becomes of a packet.

@@ -14,6 +14,7 @@ use crate::{
 };
 
 pub use packet::Packet;
+use packet::SoFar;
 
 /// Priority of connection tracking: what comes before it knows of no connections.
 const TRACKING: i32 = -200;
@@ -68,9 +69,10 @@ pub enum Broken {
 /// If the ruleset is broken on the packet's way.
 pub fn walk(ruleset: &Ruleset, packet: &Packet) -> Result<Outcome, Broken> {
     let mut outcome = Outcome { passes: true, ..Outcome::default() };
+    let mut so_far = SoFar { state: None, mark: packet.mark, untracked: false };
     for base in bases(ruleset, packet) {
-        let (leg, exempt) = leg(ruleset, packet, base, outcome.untracked)?;
-        outcome.untracked |= exempt;
+        let leg = leg(ruleset, packet, base, &mut so_far)?;
+        outcome.untracked = so_far.untracked;
         outcome.passes = leg.verdict == Verdict::Accept;
         outcome.legs.push(leg);
         if !outcome.passes {
@@ -88,30 +90,31 @@ pub fn ask(ruleset: &Ruleset, base: &str, packet: &Packet) -> Result<Leg, Broken
     let found = ruleset.chains.get_key_value(base);
     let based = found.and_then(|(name, chain)| Some((name, chain.hook?, chain)));
     let based = based.ok_or_else(|| Broken::NoChain(base.into()))?;
-    leg(ruleset, packet, based, false).map(|(leg, _)| leg)
+    let mut so_far = SoFar { state: None, mark: packet.mark, untracked: false };
+    leg(ruleset, packet, based, &mut so_far)
 }
 
 /// A base chain with its name.
 type Based<'r> = (&'r SmolStr, Hook, &'r Chain);
 
-/// What a base chain says, and whether it exempts the packet from tracking.
+/// What a base chain says, and what it makes of the packet.
 fn leg(
     ruleset: &Ruleset,
     packet: &Packet,
     (name, hook, chain): Based<'_>,
-    untracked: bool,
-) -> Result<(Leg, bool), Broken> {
-    let state = match (hook.priority > TRACKING, untracked) {
+    so_far: &mut SoFar,
+) -> Result<Leg, Broken> {
+    so_far.state = match (hook.priority > TRACKING, so_far.untracked) {
         (false, _) => None,
         (true, true) => Some(ConnectionState::Untracked),
         (true, false) => Some(packet.state),
     };
-    let (passed, leg, untracked) = (Vec::new(), None, false);
-    let mut walker = Walker { ruleset, packet, hook, state, leg, passed, untracked };
+    let (passed, leg) = (Vec::new(), None);
+    let mut walker = Walker { ruleset, packet, hook, so_far: *so_far, leg, passed };
     walker.chain(name, chain, 0)?;
     let (verdict, origin) = walker.leg.unwrap_or((Verdict::Accept, None));
-    let leg = Leg { chain: name.clone(), verdict, origin, passed: walker.passed };
-    Ok((leg, walker.untracked))
+    *so_far = walker.so_far;
+    Ok(Leg { chain: name.clone(), verdict, origin, passed: walker.passed })
 }
 
 /// The base chains on a packet's way, in order.
@@ -146,12 +149,10 @@ struct Walker<'a> {
     ruleset: &'a Ruleset,
     packet: &'a Packet,
     hook: Hook,
-    /// What tracking says, where it has been asked.
-    state: Option<ConnectionState>,
+    so_far: SoFar,
     /// The verdict of the base chain and what it stands for.
     leg: Option<(Verdict, Option<Origin>)>,
     passed: Vec<Origin>,
-    untracked: bool,
 }
 
 impl Walker<'_> {
@@ -174,7 +175,14 @@ impl Walker<'_> {
     }
 
     fn rule(&mut self, rule: &Rule, depth: usize) -> Result<Next, Broken> {
-        self.untracked |= rule.statements.contains(&Statement::NoTrack);
+        for statement in &rule.statements {
+            match statement {
+                Statement::NoTrack => self.so_far.untracked = true,
+                Statement::SetMark(bits) => self.so_far.mark |= bits,
+                Statement::ClearMark(bits) => self.so_far.mark &= !bits,
+                Statement::Counter | Statement::Log { .. } | Statement::Nflog { .. } => {}
+            }
+        }
         let decided = |walker: &mut Self, verdict| {
             walker.leg = Some((verdict, rule.origin.clone()));
             Ok(Next::Done)
@@ -257,7 +265,7 @@ impl Walker<'_> {
                 packet::Needs::Family(wanted) if family != Some(wanted) => {
                     return misplaced("looks at addresses before their family");
                 }
-                packet::Needs::Tracking if self.state.is_none() => {
+                packet::Needs::Tracking if self.so_far.state.is_none() => {
                     return misplaced("asks about connections too early");
                 }
                 packet::Needs::Nothing(p, f) => {
@@ -273,7 +281,7 @@ impl Walker<'_> {
     fn matches(&self, rule: &Rule) -> Result<bool, Broken> {
         for matched in &rule.matches {
             let set = packet::set_of(matched).map(|name| self.set(name)).transpose()?;
-            if !self.packet.meets(matched, set, self.state) {
+            if !self.packet.meets(matched, set, self.so_far) {
                 return Ok(false);
             }
         }

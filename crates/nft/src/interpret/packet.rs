@@ -28,8 +28,21 @@ pub struct Packet {
     pub icmp: Option<(u8, u8)>,
     /// What connection tracking says of it, unless it is exempt.
     pub state: ConnectionState,
+    /// The mark it comes with.
+    pub mark: u32,
     /// Whether the route back to its source leads over the interface it came from.
     pub routed_back: bool,
+}
+
+/// What has been made of a packet on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SoFar {
+    /// What tracking says, where it has been asked.
+    pub(super) state: Option<ConnectionState>,
+    /// Its mark.
+    pub(super) mark: u32,
+    /// Whether it is exempt from tracking.
+    pub(super) untracked: bool,
 }
 
 /// What a criterion needs to be known before.
@@ -63,6 +76,7 @@ pub(super) fn needs(matched: &Match) -> Needs {
         Match::Connection(_) => Needs::Tracking,
         Match::Protocol { not: true, .. }
         | Match::Interface { .. }
+        | Match::Mark(_)
         | Match::ReversePath { .. }
         | Match::Limit(_) => Needs::Nothing(None, None),
     }
@@ -81,12 +95,7 @@ pub(super) fn set_of(matched: &Match) -> Option<&SmolStr> {
 impl Packet {
     /// Whether it meets a criterion. What the kernel cannot read of a packet, as a port where there
     /// is none, meets neither the criterion nor its opposite.
-    pub(super) fn meets(
-        &self,
-        matched: &Match,
-        set: Option<&Set>,
-        state: Option<ConnectionState>,
-    ) -> bool {
+    pub(super) fn meets(&self, matched: &Match, set: Option<&Set>, so_far: SoFar) -> bool {
         match matched {
             Match::Family(family) => Family::of(self.source) == *family,
             Match::Interface { way, not, name } => self.interface(*way, name) != *not,
@@ -107,7 +116,8 @@ impl Packet {
             Match::Icmp { not, kind, code } => self.icmp.is_some_and(|(own_kind, own_code)| {
                 (own_kind == *kind && code.is_none_or(|code| code == own_code)) != *not
             }),
-            Match::Connection(states) => state.is_some_and(|state| states.contains(&state)),
+            Match::Connection(states) => so_far.state.is_some_and(|state| states.contains(&state)),
+            Match::Mark(bits) => so_far.mark & bits == *bits,
             Match::ReversePath { not } => self.routed_back != *not,
             Match::Limit(_) => true,
         }

@@ -27,6 +27,7 @@ const AT_MOST: u32 = 3;
 const AT_LEAST: u32 = 5;
 
 /// `enum nft_meta_keys`.
+const META_MARK: u32 = 3;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
 const META_NFPROTO: u32 = 15;
@@ -110,6 +111,11 @@ impl<'a> Expressions<'a> {
             Match::Ports { side, not, ranges } => self.ports(*side, *not, ranges)?,
             Match::Icmp { not, kind, code } => self.icmp(*not, *kind, *code)?,
             Match::Connection(states) => self.connection(states),
+            Match::Mark(bits) => {
+                self.meta(META_MARK, FIRST);
+                self.mask(&bits.to_ne_bytes());
+                self.compare(EQUAL, &bits.to_ne_bytes());
+            }
             Match::ReversePath { not } => self.reverse_path(*not),
             Match::Limit(limit) => self.limit(limit),
         }
@@ -244,7 +250,20 @@ impl<'a> Expressions<'a> {
                 }
             }),
             Statement::NoTrack => self.expression("notrack", |_| {}),
+            Statement::SetMark(bits) => self.change_mark(!bits, *bits),
+            Statement::ClearMark(bits) => self.change_mark(!bits, 0),
         }
+    }
+
+    /// Keeps some bits of the packet's mark and flips others.
+    fn change_mark(&mut self, keep: u32, flip: u32) {
+        self.meta(META_MARK, FIRST);
+        self.bitwise(&keep.to_ne_bytes(), &flip.to_ne_bytes());
+        self.expression("meta", |body| {
+            body.u32(2, META_MARK);
+            // `NFTA_META_SREG`.
+            body.u32(3, FIRST);
+        });
     }
 
     fn verdict(&mut self, code: i32, chain: Option<&str>) {
@@ -294,12 +313,16 @@ impl<'a> Expressions<'a> {
     }
 
     fn mask(&mut self, mask: &[u8]) {
+        self.bitwise(mask, &vec![0; mask.len()]);
+    }
+
+    fn bitwise(&mut self, mask: &[u8], flip: &[u8]) {
         self.expression("bitwise", |body| {
             body.u32(1, FIRST);
             body.u32(2, FIRST);
             body.u32(3, u32::try_from(mask.len()).unwrap_or(u32::MAX));
             body.nest(4, |value| value.attribute(data::VALUE, mask));
-            body.nest(5, |value| value.attribute(data::VALUE, &vec![0; mask.len()]));
+            body.nest(5, |value| value.attribute(data::VALUE, flip));
         });
     }
 

@@ -106,7 +106,7 @@ impl Bases<'_> {
     pub(super) fn put(&self, output: &mut Output) {
         let chains = [
             ("raw-prerouting", HookPoint::Prerouting, -300, self.raw_prerouting(output)),
-            ("raw-output", HookPoint::Output, -300, self.host(HostMap::ToUntracked, output)),
+            ("raw-output", HookPoint::Output, -300, self.raw_output(output)),
             ("mangle-prerouting", HookPoint::Prerouting, -150, self.mangle_prerouting(output)),
             ("forward-from", HookPoint::Forward, 0, self.forward(Way::In, output)),
             ("forward-to", HookPoint::Forward, 1, self.forward(Way::Out, output)),
@@ -129,10 +129,26 @@ impl Bases<'_> {
     }
 
     fn raw_prerouting(&self, output: &Output) -> Vec<Rule> {
-        let mut rules = self.to_workload_chain(Way::In, &ANTI_SPOOFING);
+        let mut rules = self.unmark(&[HostMap::FromUntracked, HostMap::FromPreDnat], output);
+        rules.extend(self.to_workload_chain(Way::In, &ANTI_SPOOFING));
         rules.extend(self.unnamed(0, Way::In, output));
         rules.extend(self.host(HostMap::FromUntracked, output));
         rules
+    }
+
+    fn raw_output(&self, output: &Output) -> Vec<Rule> {
+        let mut rules = self.unmark(&[HostMap::ToUntracked], output);
+        rules.extend(self.host(HostMap::ToUntracked, output));
+        rules
+    }
+
+    /// What packets come with says nothing of what planes allow for good.
+    fn unmark(&self, planes: &[HostMap], output: &Output) -> Vec<Rule> {
+        if planes.iter().all(|map| self.host(*map, output).is_empty()) {
+            return Vec::new();
+        }
+        let statements = vec![Statement::ClearMark(self.options.mark)];
+        vec![Rule { statements, ..Rule::default() }]
     }
 
     fn mangle_prerouting(&self, output: &Output) -> Vec<Rule> {

@@ -27,9 +27,8 @@ pub(super) enum Content {
 pub(super) struct Endpoint {
     pub(super) direction: Direction,
     pub(super) role: Role,
-    /// Tiers of the plane before, that exempts from tracking what it allows. Asked again of packets
-    /// that are not tracked: there are some that never are.
-    pub(super) untracked: Vec<Tier>,
+    /// Whether planes before may have allowed packets for good.
+    pub(super) after_early: bool,
     /// Tiers with policies that are enforced.
     pub(super) tiers: Vec<Tier>,
     /// Profiles; only asked where policy must decide.
@@ -113,10 +112,8 @@ impl Endpoint {
             (Role::Host { plane }, Direction::Egress) => format!("to-host/{}", word(plane)),
         };
         let mut text = format!("{:?}", self.role);
-        for (part, tiers) in [("untracked", &self.untracked), ("tiers", &self.tiers)] {
-            text.push_str(part);
-            tiers.iter().for_each(|tier| text.push_str(&tier.text()));
-        }
+        let _ = write!(text, " {} ", self.after_early);
+        self.tiers.iter().for_each(|tier| text.push_str(&tier.text()));
         let _ = write!(text, "{:?}", self.profiles);
         names::name(&[&head, &names::hash(&text)])
     }
@@ -153,6 +150,5 @@ fn suffix(direction: Direction, place: Place) -> SmolStr {
         Place::Filter { http: true } => format_smolstr!("{direction}.http"),
         Place::PreDnat => format_smolstr!("{direction}.prednat"),
         Place::Untracked => format_smolstr!("{direction}.untracked"),
-        Place::UntrackedAgain => format_smolstr!("{direction}.untracked-again"),
     }
 }

@@ -10,7 +10,6 @@ use super::base::PASS;
 use super::content::{Content, Endpoint, Role};
 use super::graph::Graph;
 use super::output::Output;
-use super::rule::Place;
 use super::state::State;
 use super::{Interfaces, is_usable};
 use crate::{Element, Way};
@@ -59,6 +58,25 @@ impl HostMap {
         }
     }
 
+    /// The planes that see packets of one interface before, and may allow them for good.
+    fn after(self) -> &'static [HostMap] {
+        match self {
+            HostMap::FromPreDnat => &[HostMap::FromUntracked],
+            HostMap::FromForward | HostMap::FromNormal => {
+                &[HostMap::FromUntracked, HostMap::FromPreDnat]
+            }
+            HostMap::ToNormal => &[HostMap::ToUntracked],
+            // What is forwarded comes in by another interface, if not by the same.
+            HostMap::FromUntracked | HostMap::ToUntracked | HostMap::ToForward => &[],
+        }
+    }
+
+    /// Whether a host endpoint is asked there: packets before tracking are no matter of that for all
+    /// interfaces.
+    fn is_about(self, host: &LocalHost) -> bool {
+        self.plane() != Plane::Untracked || host.interface != Interface::All
+    }
+
     fn direction(self) -> Direction {
         match self.way() {
             Way::In => Direction::Ingress,
@@ -104,8 +122,7 @@ impl Hosts {
                 used.push(name.clone());
                 Some(name)
             };
-            // Packets before tracking are no matter of the host endpoint for all interfaces.
-            let all = all.filter(|_| map.plane() != Plane::Untracked).and_then(&mut chain);
+            let all = all.filter(|all| map.is_about(all)).and_then(&mut chain);
             for (interface, host) in &named {
                 // Who has a host endpoint of his own is not asked by that for all.
                 let chain = chain(host).or_else(|| all.as_ref().map(|_| PASS));
@@ -161,23 +178,19 @@ fn select<'a>(
 fn content(state: &State, host: &LocalHost, map: HostMap) -> Option<Content> {
     let (plane, direction) = (map.plane(), map.direction());
     let role = Role::Host { plane };
-    let of = |plane, place| state.tiers(tiers(host, plane), direction, place);
-    // What the host forwards leaves by no plane before tracking.
-    let after_untracked = match plane {
-        Plane::Untracked => false,
-        _ => host.interface != Interface::All && map != HostMap::ToForward,
+    let of = |map: HostMap| {
+        let role = Role::Host { plane: map.plane() };
+        state.tiers(tiers(host, map.plane()), direction, role.place())
     };
-    let untracked = match after_untracked {
-        true => of(Plane::Untracked, Place::UntrackedAgain),
-        false => Vec::new(),
-    };
-    let tiers = of(plane, role.place());
+    let is_asked = |map: &HostMap| map.is_about(host) && !of(*map).is_empty();
+    let after_early = map.after().iter().any(is_asked);
+    let tiers = of(map);
     let profiles = match plane {
         Plane::Normal => host.profiles.clone(),
         _ => Vec::new(),
     };
     let asks = plane == Plane::Normal || !tiers.is_empty();
-    asks.then_some(Content::Endpoint(Endpoint { direction, role, untracked, tiers, profiles }))
+    asks.then_some(Content::Endpoint(Endpoint { direction, role, after_early, tiers, profiles }))
 }
 
 fn tiers(host: &LocalHost, plane: Plane) -> &[EndpointTier] {

@@ -48,11 +48,14 @@ pub struct Options {
     pub prefixes: Vec<SmolStr>,
     /// Whether decisions are recorded, for flow logs: NFLOG groups 1 (ingress) and 2 (egress).
     pub records: bool,
+    /// A bit of packets' marks, for what policy before NAT and untracked policy allow: it is not asked
+    /// about again. Nobody else may use it. As default the lowest bit that Calico uses.
+    pub mark: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { prefixes: vec![SmolStr::new_static("cali")], records: false }
+        Options { prefixes: vec![SmolStr::new_static("cali")], records: false, mark: 0x0001_0000 }
     }
 }
 
@@ -91,7 +94,7 @@ impl Renderer {
         let mut output = Output::default();
         base::closed(&options, &mut output);
         output.end();
-        let words = Words::new(&HostSettings::default(), options.records);
+        let words = Words::new(&HostSettings::default(), &options);
         Renderer {
             options,
             words,
@@ -252,7 +255,7 @@ impl Renderer {
         let old = std::mem::replace(&mut self.state.settings, Arc::clone(settings));
         let part = |s: &Settings| (s.compat, s.addresses, s.host.clone());
         if part(&old) != part(settings) {
-            self.words = Words::new(&settings.host, self.options.records);
+            self.words = Words::new(&settings.host, &self.options);
             self.graph.touch_all();
             self.hosts_dirty = true;
         }

@@ -21,15 +21,12 @@ pub(super) enum Place {
     PreDnat,
     /// Before connection tracking: what is allowed is exempt from it.
     Untracked,
-    /// Later, of packets that are not tracked: whether they were allowed there. What is said and
-    /// counted was then.
-    UntrackedAgain,
 }
 
 impl Place {
-    /// Whether packets belong to connections.
-    pub(super) fn is_tracked(self) -> bool {
-        !matches!(self, Place::Untracked | Place::UntrackedAgain)
+    /// Whether what is allowed is not asked about by later planes.
+    fn is_early(self) -> bool {
+        matches!(self, Place::PreDnat | Place::Untracked)
     }
 }
 
@@ -75,7 +72,6 @@ impl Writer<'_> {
                 };
                 sure.into_iter().chain(doubt).collect()
             }
-            Action::Log if self.place == Place::UntrackedAgain => Vec::new(),
             Action::Log => {
                 let when = self.when(rule, sets, Certainty::Sure).into_iter();
                 when.map(|matches| self.words.log(matches, &origin, tier)).collect()
@@ -85,21 +81,21 @@ impl Writer<'_> {
 
     /// A rule that decides.
     pub(super) fn decide(&self, matches: Vec<Match>, outcome: Outcome, origin: &Origin) -> Rule {
-        if self.place == Place::UntrackedAgain && outcome == Outcome::Allow {
-            return Rule { matches, verdict: Some(Verdict::Accept), ..Rule::default() };
-        }
         let mut statements = vec![Statement::Counter];
-        if self.place.is_tracked() {
+        if self.place != Place::Untracked {
             statements.extend(self.words.record(outcome, origin));
         }
         if self.place == Place::Untracked && outcome == Outcome::Allow {
             statements.push(Statement::NoTrack);
         }
+        if self.place.is_early() && outcome == Outcome::Allow {
+            statements.push(Statement::SetMark(self.words.mark));
+        }
         let verdict = match outcome {
             Outcome::Allow => Verdict::Accept,
             Outcome::Pass => Verdict::Return,
             Outcome::Deny => match self.place {
-                Place::Filter { .. } | Place::UntrackedAgain => self.words.deny.clone(),
+                Place::Filter { .. } => self.words.deny.clone(),
                 // Nothing can be refused with an answer that early.
                 Place::PreDnat | Place::Untracked => Verdict::Drop,
             },

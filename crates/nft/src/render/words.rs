@@ -3,7 +3,7 @@
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use tortie_policy::{DenyAction, Direction, HostSettings, LogSettings, PolicyId, PolicyKind};
 
-use super::names;
+use super::{Options, names};
 use crate::{Limit, Match, Origin, Rule, Statement, Subject, Verdict};
 
 /// Most bytes of a record's prefix, as Calico's readers know them.
@@ -28,6 +28,8 @@ pub(super) enum Outcome {
 pub(super) struct Words {
     /// What becomes of denied packets, where they can be answered.
     pub(super) deny: Verdict,
+    /// The bit of packets' marks that says that they are allowed for good.
+    pub(super) mark: u32,
     log: LogSettings,
     /// Whether decisions are recorded.
     pub(super) records: bool,
@@ -35,12 +37,12 @@ pub(super) struct Words {
 
 impl Words {
     /// As the settings of the host say.
-    pub(super) fn new(settings: &HostSettings, records: bool) -> Words {
+    pub(super) fn new(settings: &HostSettings, options: &Options) -> Words {
         let deny = match settings.deny {
             DenyAction::Drop => Verdict::Drop,
             DenyAction::Reject => Verdict::Reject,
         };
-        Words { deny, log: settings.log.clone(), records }
+        Words { deny, mark: options.mark, log: settings.log.clone(), records: options.records }
     }
 
     /// A rule that logs.

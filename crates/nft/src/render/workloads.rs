@@ -135,7 +135,7 @@ fn content(endpoint: &LocalEndpoint, state: &State, direction: Direction) -> Con
     Content::Endpoint(Endpoint {
         direction,
         role,
-        untracked: Vec::new(),
+        after_early: false,
         tiers: state.tiers(&endpoint.tiers, direction, role.place()),
         profiles: endpoint.profiles.clone(),
     })

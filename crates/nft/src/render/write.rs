@@ -55,12 +55,8 @@ pub(super) type Nodes = std::collections::BTreeSet<std::net::IpAddr>;
 
 impl Written {
     fn jump(&mut self, target: Content) {
-        self.jump_if(Vec::new(), target);
-    }
-
-    fn jump_if(&mut self, matches: Vec<Match>, target: Content) {
         let verdict = Some(Verdict::Jump(target.name()));
-        self.rules.push(Rule { matches, verdict, ..Rule::default() });
+        self.rules.push(Rule { verdict, ..Rule::default() });
         self.targets.push(target);
     }
 
@@ -103,7 +99,7 @@ fn write_tier(tier: &Tier, state: &State, writer: &Writer<'_>) -> Written {
     let subject = Subject::Tier(tier.name.clone());
     if tier.denies {
         written.rules.push(writer.finally(subject, Outcome::Deny));
-    } else if writer.words.records && tier.place.is_tracked() {
+    } else if writer.words.records && tier.place != Place::Untracked {
         written.rules.push(writer.finally(subject, Outcome::Pass));
     }
     written
@@ -136,11 +132,6 @@ fn write_endpoint(
 ) -> Written {
     let rules = before(endpoint, state, writer, nodes);
     let mut written = Written { rules, ..Written::default() };
-    for tier in &endpoint.untracked {
-        // What that plane has allowed is not asked about again.
-        let untracked = Match::Connection(vec![ConnectionState::Untracked]);
-        written.jump_if(vec![untracked], Content::Tier(tier.clone()));
-    }
     for tier in &endpoint.tiers {
         written.jump(Content::Tier(tier.clone()));
     }
@@ -175,16 +166,21 @@ fn before(endpoint: &Endpoint, state: &State, writer: &Writer<'_>, nodes: &Nodes
             std::iter::once(invalid).chain(tunnels).collect()
         }
         (Role::Host { plane }, _) => {
-            let mut rules = match plane {
-                Plane::Untracked => Vec::new(),
-                _ => vec![invalid],
-            };
+            let mut rules = Vec::new();
+            rules.extend(endpoint.after_early.then(|| allowed_before(writer)));
+            rules.extend((plane != Plane::Untracked).then_some(invalid));
             if plane != Plane::Forward {
                 rules.extend(failsafes::rules(state.host(), plane, endpoint.direction, nodes));
             }
             rules
         }
     }
+}
+
+/// What an earlier plane has allowed is not asked about again.
+fn allowed_before(writer: &Writer<'_>) -> Rule {
+    let matches = vec![Match::Mark(writer.words.mark)];
+    Rule { matches, verdict: Some(Verdict::Accept), ..Rule::default() }
 }
 
 /// What belongs to no connection and cannot begin one is dropped.

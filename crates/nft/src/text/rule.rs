@@ -53,6 +53,10 @@ impl Words<'_> {
                 format!("log prefix \"{}\" group {group} snaplen {length}", quotable(prefix))
             }
             Statement::NoTrack => "notrack".to_owned(),
+            Statement::SetMark(bits) => format!("meta mark set meta mark | {bits:#010x}"),
+            Statement::ClearMark(bits) => {
+                format!("meta mark set meta mark & {:#010x}", !bits)
+            }
         }
     }
 
@@ -125,6 +129,7 @@ impl fmt::Display for Criterion<'_> {
                 let names: Vec<_> = states.iter().map(|state| state_name(*state)).collect();
                 write!(f, "ct state {}", names.join(","))
             }
+            Match::Mark(bits) => write!(f, "meta mark & {bits:#010x} == {bits:#010x}"),
             Match::ReversePath { not: false } => f.write_str("fib saddr . iif oif exists"),
             Match::ReversePath { not: true } => f.write_str("fib saddr . iif oif missing"),
             Match::Limit(limit) => write_limit(f, limit),

@@ -247,6 +247,7 @@ impl Place<'_> {
                 .map(|(s, d)| (s.unwrap_or_default(), d.unwrap_or_default())),
             icmp: flow.icmp.map(|(kind, code)| (kind, code.unwrap_or_default())),
             state: ConnectionState::New,
+            mark: 0,
             routed_back: true,
         };
         let leg = ask(self.renderer.ruleset(), chain, &packet).map_err(|e| e.to_string())?;

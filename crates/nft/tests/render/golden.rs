@@ -127,7 +127,7 @@ spec: {selector: host == 'yes', doNotTrack: true, applyOnForward: true, ingress:
 apiVersion: projectcalico.org/v3
 kind: GlobalNetworkPolicy
 metadata: {name: early}
-spec: {selector: has(host), preDNAT: true, applyOnForward: true, types: [Ingress], ingress: [{action: Deny, protocol: TCP}]}
+spec: {selector: has(host), preDNAT: true, applyOnForward: true, types: [Ingress], ingress: [{action: Deny, protocol: TCP}, {action: Allow, protocol: UDP}]}
 ---
 apiVersion: projectcalico.org/v3
 kind: GlobalNetworkPolicy

@@ -86,6 +86,7 @@ fn statements() -> Vec<Rule> {
         vec![nflog(80), Statement::Counter],
         vec![nflog(0)],
         vec![Statement::NoTrack],
+        vec![Statement::SetMark(0x10000), Statement::ClearMark(0x8000_0001)],
     ];
     lists.extend(
         (0..=7).map(|level| {
@@ -232,6 +233,7 @@ fn connection() -> Vec<Rule> {
         [vec![Established, Related], vec![Invalid], vec![New], vec![Untracked, New]]
             .map(Match::Connection)
             .into();
+    criteria.extend([0x10000, 0x8000_0001].map(Match::Mark));
     criteria.extend([false, true].map(|not| Match::ReversePath { not }));
     for (packets, seconds, burst) in [(10, 1, 5), (1, 60, 1), (100, 3600, 20), (7, 86400, 3)] {
         criteria.push(Match::Limit(Limit { packets, seconds, burst }));
