@@ -33,6 +33,8 @@ impl Graph {
     /// One more user of a chain. Returns its name.
     pub(super) fn acquire(&mut self, content: Content) -> SmolStr {
         let name = content.name();
+        // All users share one copy of the name.
+        let name = self.nodes.get_key_value(&name).map_or(name, |(known, _)| known.clone());
         match self.nodes.get_mut(&name) {
             Some(node) => node.users += 1,
             None => {

@@ -20,17 +20,19 @@ use crate::{Element, Family};
 #[derive(Debug, Default)]
 pub(super) struct Workloads {
     wired: HashMap<EndpointId, Wired>,
-    interfaces: HashMap<EndpointId, SmolStr>,
-    /// Who claims an interface: one in a sound cluster, else the first by name has it.
-    claims: HashMap<SmolStr, BTreeSet<EndpointId>>,
+    /// Who claims an interface, in order: one in a sound cluster, else the first by name has it.
+    claims: HashMap<SmolStr, Vec<EndpointId>>,
     dirty: BTreeSet<EndpointId>,
 }
 
-/// A workload in the ruleset.
+/// A workload in the ruleset. There are many, so it is small.
 #[derive(Debug, Default)]
 struct Wired {
-    chains: Vec<SmolStr>,
-    elements: BTreeSet<(SmolStr, Element)>,
+    /// The interface it claims.
+    interface: Option<SmolStr>,
+    chains: Box<[SmolStr]>,
+    /// Its elements with their sets, in order.
+    elements: Box<[(SmolStr, Element)]>,
 }
 
 impl Workloads {
@@ -56,14 +58,16 @@ impl Workloads {
             let wired = state.endpoints.get(&id).zip(self.interface(&id));
             let new = wired.map(|(e, name)| Wired::new(e, name, state, options, graph));
             let old = self.wired.remove(&id).unwrap_or_default();
-            let none = BTreeSet::new();
-            let elements = new.as_ref().map_or(&none, |new| &new.elements);
-            for (set, element) in old.elements.difference(elements) {
+            let new = new
+                .unwrap_or_else(|| Wired { interface: old.interface.clone(), ..Wired::default() });
+            for (set, element) in old.without(&new) {
                 output.remove(set, element.clone());
             }
-            joined.extend(elements.difference(&old.elements).cloned());
+            joined.extend(new.without(&old).cloned());
             old.chains.iter().for_each(|chain| graph.release(chain));
-            self.wired.extend(new.map(|new| (id, new)));
+            if new.interface.is_some() {
+                self.wired.insert(id, new);
+            }
         }
         // What one leaves may be what another takes.
         joined.into_iter().for_each(|(set, element)| output.add(&set, element));
@@ -71,33 +75,33 @@ impl Workloads {
 
     /// The interface of a workload, if it is the first of those who claim it.
     fn interface(&self, id: &EndpointId) -> Option<&SmolStr> {
-        let name = self.interfaces.get(id)?;
-        let first = self.claims.get(name).and_then(BTreeSet::first);
+        let name = self.wired.get(id)?.interface.as_ref()?;
+        let first = self.claims.get(name)?.first();
         (first == Some(id)).then_some(name)
     }
 
     /// Notes whose an interface is. Others who claim it, or claimed it, have to be looked at again.
     fn claim(&mut self, id: &EndpointId, name: Option<SmolStr>) {
-        let old = match &name {
-            Some(name) => self.interfaces.insert(id.clone(), name.clone()),
-            None => self.interfaces.remove(id),
-        };
+        let old = self.wired.get(id).and_then(|wired| wired.interface.clone());
         if old == name {
             return;
         }
         if let Some(old) = old {
             let claims = self.claims.entry(old.clone()).or_default();
-            claims.remove(id);
+            claims.retain(|other| other != id);
             self.dirty.extend(claims.iter().cloned());
             if claims.is_empty() {
                 self.claims.remove(&old);
             }
         }
-        if let Some(name) = name {
-            let claims = self.claims.entry(name).or_default();
-            claims.insert(id.clone());
+        if let Some(name) = &name {
+            // Room for the one there usually is.
+            let claims = self.claims.entry(name.clone()).or_insert_with(|| Vec::with_capacity(1));
+            let at = claims.partition_point(|other| other < id);
+            claims.insert(at, id.clone());
             self.dirty.extend(claims.iter().cloned());
         }
+        self.wired.entry(id.clone()).or_default().interface = name;
     }
 }
 
@@ -124,7 +128,13 @@ impl Wired {
         if !options.prefixes.iter().any(|prefix| interface.starts_with(prefix.as_str())) {
             elements.extend(UNNAMED.into_iter().map(|(map, chain)| (map, dispatch(&chain))));
         }
-        Wired { chains: vec![from, to], elements }
+        let elements = elements.into_iter().collect();
+        Wired { interface: Some(interface.clone()), chains: [from, to].into(), elements }
+    }
+
+    /// The elements that another has not.
+    fn without<'a>(&'a self, other: &'a Wired) -> impl Iterator<Item = &'a (SmolStr, Element)> {
+        self.elements.iter().filter(|element| other.elements.binary_search(element).is_err())
     }
 }
 
