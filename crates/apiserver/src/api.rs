@@ -1,0 +1,148 @@
+//! The store as objects of kinds.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tokio::sync::{Mutex, RwLock};
+use tortie_store::{At, Engine, Error, Key, List, Object, Page, Resource, Scope, Store};
+
+use crate::environment::Environment;
+use crate::gc::Owners;
+use crate::kinds::{Kind, Registry};
+use crate::object;
+use crate::path::Target;
+use crate::status::Status;
+
+/// Where the definitions of kinds are.
+pub(crate) const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
+
+/// All that requests share.
+pub(crate) struct Api {
+    pub(crate) store: Engine,
+    pub(crate) environment: Environment,
+    /// The kinds that need no definition.
+    built_in: Registry,
+    registry: ArcSwap<Registry>,
+    /// Held while the registry is made anew.
+    defining: Mutex<()>,
+    /// Who would go with whom.
+    pub(crate) owners: Owners,
+    /// Written while a tier is deleted, read while policies are written: a tier is not deleted
+    /// between somebody's look at it and the policy that names it.
+    pub(crate) tiers: RwLock<()>,
+}
+
+impl Api {
+    pub(crate) fn new(store: Engine, environment: Environment) -> Api {
+        let built_in = Registry::built_in();
+        let registry = ArcSwap::from_pointee(built_in.clone());
+        let (defining, owners) = (Mutex::new(()), Owners::default());
+        Api { store, environment, built_in, registry, defining, owners, tiers: RwLock::new(()) }
+    }
+
+    /// The kinds as they are now.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.registry.load_full()
+    }
+
+    /// A kind that is always there.
+    pub(crate) fn kind(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+    ) -> Result<Arc<Kind>, Status> {
+        let found = self.built_in.find(group, version, plural).cloned();
+        found.ok_or_else(|| Status::internal(format!("there is no kind `{plural}`")))
+    }
+
+    /// Reads the definitions again.
+    pub(crate) async fn redefine(&self) -> Result<(), Status> {
+        let _alone = self.defining.lock().await;
+        let kind = self.kind(DEFINITIONS.0, "v1", DEFINITIONS.1)?;
+        let page = self.all(&kind, None).await?;
+        let definitions: Vec<Value> =
+            page.objects.iter().map(|object| object::decode(&kind, object)).collect();
+        let served = definitions.iter().filter(|definition| !object::is_terminating(definition));
+        self.registry.store(Arc::new(self.built_in.with_definitions(served)));
+        Ok(())
+    }
+
+    /// All objects of a kind, now.
+    pub(crate) async fn all(&self, kind: &Kind, namespace: Option<&str>) -> Result<Page, Status> {
+        let scope = scope(&kind.resource, namespace)?;
+        self.store.list(&List { scope, at: At::Latest, limit: None }).await.map_err(reading)
+    }
+
+    /// An object as it is stored.
+    pub(crate) async fn find(&self, kind: &Kind, key: &Key) -> Result<Arc<Object>, Status> {
+        let found = self.store.get(key).await.map_err(reading)?;
+        found.ok_or_else(|| Status::not_found(kind, key.name()))
+    }
+
+    /// Whether a namespace is there and stays.
+    ///
+    /// # Errors
+    /// When it is not, or is on its way out.
+    pub(crate) async fn check_namespace(
+        &self,
+        kind: &Kind,
+        target: &str,
+        name: &str,
+    ) -> Result<(), Status> {
+        let namespaces = self.kind("", "v1", "namespaces")?;
+        let object = self.find(&namespaces, &key(&namespaces, None, target)?).await?;
+        if object::is_terminating(&object::decode(&namespaces, &object)) {
+            let why = format!(
+                "unable to create new content in namespace {target} because it is being terminated"
+            );
+            return Err(Status::forbidden(kind, name, &why));
+        }
+        Ok(())
+    }
+}
+
+/// The key of an object.
+pub(crate) fn key(kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Key, Status> {
+    Key::new(kind.resource.clone(), namespace, name)
+        .map_err(|error| Status::invalid_field(kind, name, "metadata.name", &error.to_string()))
+}
+
+/// The key that a request is about.
+pub(crate) fn target_key(target: &Target) -> Result<Key, Status> {
+    let name = target.name.as_deref().ok_or_else(Status::method_not_allowed)?;
+    key(&target.kind, target.namespace.as_deref(), name)
+}
+
+pub(crate) fn scope(resource: &Resource, namespace: Option<&str>) -> Result<Scope, Status> {
+    match namespace {
+        None => Ok(Scope::all(resource.clone())),
+        Some(namespace) => Scope::namespaced(resource.clone(), namespace)
+            .map_err(|error| Status::bad_request(error.to_string())),
+    }
+}
+
+/// Why something could not be read.
+pub(crate) fn reading(error: Error) -> Status {
+    match error {
+        Error::Compacted(revision) => Status::expired(format!(
+            "the resource version {revision} is too old: list again, and go on from there"
+        )),
+        Error::Replaced => Status::expired("the store has been replaced: list again"),
+        Error::Future { asked, current } => Status::future(asked.get(), current.get()),
+        error => Status::unavailable(error.to_string()),
+    }
+}
+
+/// Why something could not be written.
+pub(crate) fn writing(kind: &Kind, name: &str, error: Error) -> Status {
+    match error {
+        Error::Exists(_) => Status::exists(kind, name),
+        Error::NotFound(_) => Status::not_found(kind, name),
+        Error::Conflict { .. } => Status::modified(kind, name),
+        error @ Error::TooLarge { .. } => Status::too_large(error.to_string()),
+        error @ Error::Uncertain(_) => Status::internal(error.to_string()),
+        error => reading(error),
+    }
+}

@@ -1,0 +1,102 @@
+//! What goes on behind requests: contents of namespaces and of kinds that are to go.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tortie_store::{Key, Store, When};
+
+use crate::api::{Api, key, writing};
+use crate::kinds::{Kind, Registry};
+use crate::object;
+use crate::prepare;
+use crate::status::Status;
+
+impl Api {
+    /// Makes a namespace's `default` service account if it has none.
+    pub(crate) async fn ensure_account(&self, namespace: &str) -> Result<(), Status> {
+        let kind = self.kind("", "v1", "serviceaccounts")?;
+        let document = json!({"metadata": {"name": "default", "namespace": namespace}});
+        self.ensure(&kind, document).await
+    }
+
+    /// Makes an object if it is not there.
+    pub(crate) async fn ensure(&self, kind: &Kind, mut document: Value) -> Result<(), Status> {
+        let fields = object::map(&mut document);
+        fields.insert("apiVersion".into(), kind.api_version().into());
+        fields.insert("kind".into(), kind.kind.as_str().into());
+        prepare::created(kind, &mut document, &self.environment)?;
+        let namespace = Some(object::text(&document, "/metadata/namespace"));
+        let key = key(kind, namespace.filter(|one| !one.is_empty()), object::name(&document))?;
+        match self.store.put(&key, object::encode(&document), When::Absent).await {
+            Ok(_) | Err(tortie_store::Error::Exists(_)) => Ok(()),
+            Err(error) => Err(writing(kind, key.name(), error)),
+        }
+    }
+
+    /// Goes on with the deletion of a namespace, if it is being deleted.
+    pub(crate) fn purge_if_terminating(self: &Arc<Self>, namespace: &str) {
+        let (api, namespace) = (self.clone(), namespace.to_owned());
+        tokio::spawn(async move {
+            if let Err(status) = api.purge(&namespace).await {
+                let why = status.document();
+                tracing::warn!(namespace, why = object::text(&why, "/message"), "not emptied");
+            }
+        });
+    }
+
+    /// Empties a namespace that is to go, and deletes it once nothing is left that has to be
+    /// waited for.
+    async fn purge(self: &Arc<Self>, namespace: &str) -> Result<(), Status> {
+        let namespaces = self.kind("", "v1", "namespaces")?;
+        let own = key(&namespaces, None, namespace)?;
+        let current = match self.find(&namespaces, &own).await {
+            Err(status) if status.code() == 404 => return Ok(()),
+            found => found?,
+        };
+        if !object::is_terminating(&object::decode(&namespaces, &current)) {
+            return Ok(());
+        }
+        let registry = self.registry();
+        for kind in registry.stored().filter(|kind| kind.namespaced) {
+            self.empty(kind, Some(namespace)).await?;
+        }
+        for kind in registry.stored().filter(|kind| kind.namespaced) {
+            if !self.all(kind, Some(namespace)).await?.objects.is_empty() {
+                return Ok(()); // whoever removes the last finalizer comes back here
+            }
+        }
+        match self.store.delete(&own, When::Always).await {
+            Ok(_) | Err(tortie_store::Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(writing(&namespaces, namespace, error)),
+        }
+    }
+
+    async fn empty(self: &Arc<Self>, kind: &Kind, namespace: Option<&str>) -> Result<(), Status> {
+        for found in self.all(kind, namespace).await?.objects {
+            let document = object::decode(kind, &found);
+            if !object::is_terminating(&document) {
+                self.remove(&found.key, object::uid(&document)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the objects of kinds that were defined before and are no more.
+    pub(crate) fn purge_undefined(self: &Arc<Self>, before: &Registry) {
+        let now: HashSet<_> = self.registry().stored().map(|kind| kind.resource.clone()).collect();
+        let gone: Vec<_> =
+            before.stored().filter(|kind| !now.contains(&kind.resource)).cloned().collect();
+        let api = self.clone();
+        tokio::spawn(async move {
+            for kind in gone {
+                let Ok(page) = api.all(&kind, None).await else { return };
+                let keys: Vec<Key> = page.objects.iter().map(|object| object.key.clone()).collect();
+                for key in keys {
+                    // Nobody could ask for it any more.
+                    let _ = api.store.delete(&key, When::Always).await;
+                }
+            }
+        });
+    }
+}

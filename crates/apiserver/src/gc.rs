@@ -1,0 +1,209 @@
+//! Objects that go with their owners.
+//!
+//! One follower for each resource keeps a small index: only objects that say they have an owner
+//! are in it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use tortie_store::{Event, Key, Object, Resource, Revision, Store, Watch};
+
+use crate::api::{Api, key, scope};
+use crate::kinds::Kind;
+use crate::object::{self, text};
+use crate::path::Target;
+use crate::write::Deletion;
+
+/// Who would go with whom, by the owner's uid.
+#[derive(Default)]
+pub(crate) struct Owners {
+    dependents: Mutex<HashMap<String, BTreeSet<Key>>>,
+    /// Resources that are followed.
+    followed: Mutex<HashSet<Resource>>,
+}
+
+/// Whether the text of an object may say that it has an owner: most do not, and need not be read.
+fn may_have_owners(object: &Object) -> bool {
+    const FIELD: &[u8] = b"ownerReferences";
+    object.value.windows(FIELD.len()).any(|window| window == FIELD)
+}
+
+fn references(document: &Value) -> &[Value] {
+    let references = document.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    references.map_or(&[], Vec::as_slice)
+}
+
+fn owners_of(object: &Object) -> Vec<String> {
+    if !may_have_owners(object) {
+        return Vec::new();
+    }
+    let document: Value = serde_json::from_slice(&object.value).unwrap_or_default();
+    references(&document).iter().map(|one| text(one, "/uid").to_owned()).collect()
+}
+
+impl Owners {
+    fn add(&self, object: &Object) -> bool {
+        let owners = owners_of(object);
+        let mut dependents = self.dependents.lock().unwrap_or_else(PoisonError::into_inner);
+        for owner in &owners {
+            dependents.entry(owner.clone()).or_default().insert(object.key.clone());
+        }
+        !owners.is_empty()
+    }
+
+    fn remove(&self, object: &Object) {
+        let mut dependents = self.dependents.lock().unwrap_or_else(PoisonError::into_inner);
+        for owner in owners_of(object) {
+            if let Some(keys) = dependents.get_mut(&owner) {
+                keys.remove(&object.key);
+                if keys.is_empty() {
+                    dependents.remove(&owner);
+                }
+            }
+        }
+    }
+
+    fn of(&self, uid: &str) -> Vec<Key> {
+        let dependents = self.dependents.lock().unwrap_or_else(PoisonError::into_inner);
+        dependents.get(uid).into_iter().flatten().cloned().collect()
+    }
+
+    fn begin(&self, resource: &Resource) -> bool {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).insert(resource.clone())
+    }
+}
+
+impl Api {
+    /// Follows every resource that is stored and not followed yet.
+    pub(crate) fn follow_owners(self: &Arc<Self>) {
+        for kind in self.registry().stored() {
+            if self.owners.begin(&kind.resource) {
+                let (api, kind) = (self.clone(), kind.clone());
+                tokio::spawn(async move { api.follow(&kind).await });
+            }
+        }
+    }
+
+    /// Follows one resource until the store is closed; begins anew if it was too slow.
+    async fn follow(self: &Arc<Self>, kind: &Kind) {
+        loop {
+            let Ok(page) = self.all(kind, None).await else { return };
+            for object in &page.objects {
+                if self.owners.add(object) {
+                    self.collect(&object.key).await;
+                }
+            }
+            let Some(watch) = self.changes(kind, page.revision).await else { return };
+            match self.note(watch).await {
+                tortie_store::Error::Compacted(_) | tortie_store::Error::Replaced => {}
+                _ => return,
+            }
+        }
+    }
+
+    async fn changes(&self, kind: &Kind, after: Revision) -> Option<Watch> {
+        let scope = scope(&kind.resource, None).ok()?;
+        self.store.watch(&scope, after).await.ok()
+    }
+
+    /// Applies changes until there are no more.
+    async fn note(self: &Arc<Self>, mut watch: Watch) -> tortie_store::Error {
+        loop {
+            match watch.next().await {
+                Err(error) => return error,
+                Ok(event) => self.note_one(&event).await,
+            }
+        }
+    }
+
+    async fn note_one(self: &Arc<Self>, event: &Event) {
+        match event {
+            Event::Put { object, previous } => {
+                if let Some(previous) = previous {
+                    self.owners.remove(previous);
+                }
+                // Its owner may have gone before it came.
+                if self.owners.add(object) && previous.is_none() {
+                    self.collect(&object.key).await;
+                }
+            }
+            Event::Delete { last, .. } => {
+                self.owners.remove(last);
+                let gone: Value = serde_json::from_slice(&last.value).unwrap_or_default();
+                for dependent in self.owners.of(object::uid(&gone)) {
+                    self.collect(&dependent).await;
+                }
+            }
+        }
+    }
+
+    /// Deletes an object if all its owners are gone.
+    async fn collect(self: &Arc<Self>, dependent: &Key) {
+        let Ok(Some(found)) = self.store.get(dependent).await else { return };
+        let document: Value = serde_json::from_slice(&found.value).unwrap_or_default();
+        let references = references(&document);
+        if references.is_empty() {
+            return;
+        }
+        for reference in references {
+            if self.is_there(reference, dependent.namespace()).await {
+                return;
+            }
+        }
+        self.remove(dependent, object::uid(&document)).await;
+    }
+
+    /// Deletes the object that has a uid, and leaves another one of its name.
+    pub(crate) async fn remove(self: &Arc<Self>, key: &Key, uid: &str) {
+        let registry = self.registry();
+        let Some(kind) = registry.stored().find(|kind| kind.resource == *key.resource()) else {
+            return;
+        };
+        let target = Target {
+            kind: kind.clone(),
+            namespace: key.namespace().map(str::to_owned),
+            name: Some(key.name().to_owned()),
+            subresource: None,
+        };
+        let deletion = Deletion { uid: Some(uid.to_owned()), ..Deletion::default() };
+        if let Err(status) = self.delete(&target, &deletion).await
+            && status.code() != 404
+        {
+            let why = status.document();
+            tracing::warn!(object = %key, why = text(&why, "/message"), "not deleted with its owner");
+        }
+    }
+
+    /// Whether an owner is there. One of a kind that is not served may be.
+    async fn is_there(&self, reference: &Value, namespace: Option<&str>) -> bool {
+        let registry = self.registry();
+        let (version, kind) = (text(reference, "/apiVersion"), text(reference, "/kind"));
+        let Some(kind) = registry.of_object(version, kind) else { return true };
+        let namespace = namespace.filter(|_| kind.namespaced);
+        let Ok(key) = key(kind, namespace, text(reference, "/name")) else { return false };
+        match self.store.get(&key).await {
+            Ok(Some(owner)) => {
+                object::uid(&object::decode(kind, &owner)) == text(reference, "/uid")
+            }
+            Ok(None) => false,
+            Err(_) => true,
+        }
+    }
+
+    /// Lets those that an object owns stay without it.
+    pub(crate) async fn orphan(&self, uid: &str) {
+        for key in self.owners.of(uid) {
+            let Ok(Some(found)) = self.store.get(&key).await else { continue };
+            let mut document: Value = serde_json::from_slice(&found.value).unwrap_or_default();
+            let metadata = object::fields(&mut document, "metadata");
+            if let Some(Value::Array(all)) = metadata.get_mut("ownerReferences") {
+                all.retain(|one| text(one, "/uid") != uid);
+            }
+            let when = tortie_store::When::At(found.modified);
+            if let Err(error) = self.store.put(&key, object::encode(&document), when).await {
+                tracing::warn!(object = %key, %error, "not made an orphan");
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! From a request to an answer.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Response, StatusCode, request::Parts};
+use hyper::Request;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::api::Api;
+use crate::body;
+use crate::discovery;
+use crate::kinds::Verbs;
+use crate::openapi;
+use crate::patch::Change;
+use crate::path::{Path, Target};
+use crate::query::Query;
+use crate::status::Status;
+use crate::view::{Listed, View, accept, json_response, parameter, with_type};
+use crate::write::Deletion;
+
+/// How much is done at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections.
+    pub connections: usize,
+    /// Requests but for watches; more are told to come again.
+    pub requests: usize,
+    /// Watches; more are told to come again.
+    pub watches: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { connections: 8192, requests: 400, watches: 6000 }
+    }
+}
+
+/// Answers requests.
+pub(crate) struct Handler {
+    pub(crate) api: Arc<Api>,
+    requests: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
+}
+
+/// A request to a resource.
+struct Call<'a> {
+    target: &'a Target,
+    query: Query,
+    headers: &'a HeaderMap,
+}
+
+impl Handler {
+    pub(crate) fn new(api: Arc<Api>, limits: Limits) -> Handler {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Handler { api, requests: semaphore(limits.requests), watches: semaphore(limits.watches) }
+    }
+
+    /// The answer to a request, whatever it is.
+    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        match self.answer(&head, body).await {
+            Ok(response) => response,
+            Err(status) => {
+                tracing::debug!(code = status.code().as_u16(), "refused");
+                status.response()
+            }
+        }
+    }
+
+    async fn answer(&self, head: &Parts, body: Incoming) -> Result<Response<Body>, Status> {
+        let path = head.uri.path();
+        match path {
+            "/healthz" | "/livez" | "/readyz" => return health(&head.method),
+            "/version" | "/version/" => return get_only(head, discovery::version),
+            "/" => {
+                return get_only(
+                    head,
+                    || json!({"paths": ["/api", "/apis", "/openapi/v3", "/version"]}),
+                );
+            }
+            _ => {}
+        }
+        let registry = self.api.registry();
+        if path.starts_with("/openapi/") {
+            let permit = try_permit(&self.requests)?;
+            let document = openapi::answer(&registry, path, head);
+            drop(permit);
+            return document;
+        }
+        match Path::parse(path, &registry)? {
+            Path::CoreVersions => Ok(discover(head, &registry, true)),
+            Path::Groups => Ok(discover(head, &registry, false)),
+            Path::Group(group) => {
+                let document = discovery::group(&registry, &group)?;
+                get_only(head, || document)
+            }
+            Path::Resources(group, version) => {
+                let document = discovery::resources(&registry, &group, &version)?;
+                get_only(head, || document)
+            }
+            Path::Target(target) => {
+                let query = Query::parse(head.uri.query().unwrap_or_default())?;
+                let call = Call { target: &target, query, headers: &head.headers };
+                self.resource(&head.method, call, body).await
+            }
+        }
+    }
+
+    async fn resource(
+        &self,
+        method: &Method,
+        call: Call<'_>,
+        body: Incoming,
+    ) -> Result<Response<Body>, Status> {
+        if method == Method::GET && call.query.watch {
+            return self.watch(call, try_permit(&self.watches)?).await;
+        }
+        let _permit = try_permit(&self.requests)?;
+        if call.target.kind.verbs == Verbs::Create {
+            return self.question(method, call, body).await;
+        }
+        match (method, &call.target.name) {
+            (&Method::GET, Some(_)) => self.get(call).await,
+            (&Method::GET, None) => self.list(call).await,
+            (&Method::POST, None) => self.create(call, body).await,
+            (&Method::PUT, Some(_)) => self.update(call, body).await,
+            (&Method::PATCH, Some(_)) => self.patch(call, body).await,
+            (&Method::DELETE, _) => self.delete(call, body).await,
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+
+    fn show(
+        &self,
+        call: &Call<'_>,
+        code: StatusCode,
+        document: Value,
+    ) -> Result<Response<Body>, Status> {
+        let (include, now) = (call.query.include_object.as_deref(), self.api.environment.now());
+        let shown = View::choose(call.headers)?.of(&call.target.kind, document, include, now);
+        Ok(json_response(code, shown.to_string()))
+    }
+
+    async fn get(&self, call: Call<'_>) -> Result<Response<Body>, Status> {
+        match call.target.subresource.as_deref() {
+            None | Some("status") => {
+                let document = self.api.get(call.target).await?;
+                self.show(&call, StatusCode::OK, document)
+            }
+            Some("scale") if call.target.kind.scale => {
+                let document = self.api.scale(call.target).await?;
+                Ok(json_response(StatusCode::OK, document.to_string()))
+            }
+            Some("log" | "exec" | "attach" | "portforward") => {
+                Err(Status::not_implemented("there is no node to ask"))
+            }
+            Some(_) => Err(Status::no_such_path()),
+        }
+    }
+
+    async fn list(&self, call: Call<'_>) -> Result<Response<Body>, Status> {
+        let view = View::choose(call.headers)?;
+        let found = self.api.list(call.target, &call.query).await?;
+        let list = Listed {
+            kind: &call.target.kind,
+            objects: &found.objects,
+            revision: found.revision,
+            more: found.more,
+        };
+        let (include, now) = (call.query.include_object.as_deref(), self.api.environment.now());
+        Ok(json_response(StatusCode::OK, view.list(&list, include, now)))
+    }
+
+    async fn watch(
+        &self,
+        call: Call<'_>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Response<Body>, Status> {
+        if call.target.name.is_some() || call.target.kind.verbs != Verbs::All {
+            return Err(Status::method_not_allowed());
+        }
+        let view = View::choose(call.headers)?;
+        self.api.watch(call.target, call.query, view, permit).await
+    }
+
+    async fn create(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
+        View::choose(call.headers)?;
+        let document = body::document(call.headers, &body::read(body).await?)?;
+        if call.target.kind.namespaced && call.target.namespace.is_none() {
+            return Err(Status::method_not_allowed());
+        }
+        let created = self.api.create(call.target, &call.query, document).await?;
+        self.show(&call, StatusCode::CREATED, created)
+    }
+
+    async fn update(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
+        let document = body::document(call.headers, &body::read(body).await?)?;
+        let updated = if call.target.subresource.as_deref() == Some("scale") {
+            self.api.rescale(call.target, &call.query, |_| Ok(document.clone())).await?
+        } else {
+            self.api.change(call.target, &call.query, |_| Ok(document.clone())).await?
+        };
+        self.show(&call, StatusCode::OK, updated)
+    }
+
+    async fn patch(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
+        let kind = &call.target.kind;
+        let patch = Change::read(kind, call.headers, &body::read(body).await?)?;
+        if call.target.subresource.as_deref() == Some("scale") {
+            let apply = |old: &Value| patch.apply(kind, old);
+            let scale = self.api.rescale(call.target, &call.query, apply).await?;
+            return Ok(json_response(StatusCode::OK, scale.to_string()));
+        }
+        if let Change::Apply(wanted) = &patch {
+            let (code, applied) = self.api.apply(call.target, &call.query, wanted).await?;
+            return self.show(&call, code, applied);
+        }
+        let apply = |old: &Value| patch.apply(kind, old);
+        let patched = self.api.change(call.target, &call.query, apply).await?;
+        self.show(&call, StatusCode::OK, patched)
+    }
+
+    async fn delete(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
+        if call.target.subresource.is_some() {
+            return Err(Status::method_not_allowed());
+        }
+        let body = body::read(body).await?;
+        let options =
+            if body.is_empty() { Value::Null } else { body::document(call.headers, &body)? };
+        let deletion = Deletion::read(&call.query, &options)?;
+        let answer = if call.target.name.is_some() {
+            self.api.delete(call.target, &deletion).await?
+        } else {
+            self.api.delete_all(call.target, &call.query, &deletion).await?
+        };
+        Ok(json_response(StatusCode::OK, answer.to_string()))
+    }
+
+    /// Resources that are questions.
+    async fn question(
+        &self,
+        method: &Method,
+        call: Call<'_>,
+        body: Incoming,
+    ) -> Result<Response<Body>, Status> {
+        if method != Method::POST || call.target.name.is_some() {
+            return Err(Status::method_not_allowed());
+        }
+        let mut document = body::document(call.headers, &body::read(body).await?)?;
+        crate::prepare::incoming(&call.target.kind, None, &mut document)?;
+        // Whoever can ask may do everything: the server listens to this machine alone.
+        let status = json!({"allowed": true, "reason": "access control is not enforced"});
+        crate::object::map(&mut document).insert("status".into(), status);
+        Ok(json_response(StatusCode::CREATED, document.to_string()))
+    }
+}
+
+fn try_permit(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
+    semaphore.clone().try_acquire_owned().map_err(|_| Status::too_many())
+}
+
+fn health(method: &Method) -> Result<Response<Body>, Status> {
+    if method != Method::GET && method != Method::HEAD {
+        return Err(Status::method_not_allowed());
+    }
+    Ok(with_type(StatusCode::OK, "text/plain; charset=utf-8", "ok"))
+}
+
+fn get_only(head: &Parts, document: impl FnOnce() -> Value) -> Result<Response<Body>, Status> {
+    if head.method != Method::GET {
+        return Err(Status::method_not_allowed());
+    }
+    Ok(json_response(StatusCode::OK, document().to_string()))
+}
+
+/// `/api` and `/apis`, all at once for clients that ask for it.
+fn discover(head: &Parts, registry: &crate::kinds::Registry, core: bool) -> Response<Body> {
+    let version = accept(&head.headers).find_map(|(media, parameters)| {
+        let fits = media == "application/json"
+            && parameter(&parameters, "as") == "APIGroupDiscoveryList"
+            && parameter(&parameters, "g") == "apidiscovery.k8s.io";
+        match parameter(&parameters, "v") {
+            "v2" if fits => Some("v2"),
+            "v2beta1" if fits => Some("v2beta1"),
+            _ => None,
+        }
+    });
+    let (media, document) = match version {
+        Some("v2") => (
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+            discovery::aggregated(registry, "v2", core),
+        ),
+        Some(version) => (
+            "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+            discovery::aggregated(registry, version, core),
+        ),
+        None if core => ("application/json", discovery::core_versions()),
+        None => ("application/json", discovery::groups(registry)),
+    };
+    with_type(StatusCode::OK, media, document.to_string())
+}

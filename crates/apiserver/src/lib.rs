@@ -1,0 +1,42 @@
+//! A Kubernetes API over a store, for clients such as `kubectl`. It is not a Kubernetes: kinds are
+//! data. Tables say what they are called and how they are shown; a dozen have a meaning here, all
+//! others are kept as they are, those of CustomResourceDefinitions included.
+//!
+//! What may be stored is what can be enforced: admission is `tortie-policy`'s own conversion.
+//!
+//! [`Server`] is the server, without TLS: it is for this machine alone. docs/design/apiserver.md has
+//! the contract and the reasons.
+
+mod admission;
+mod api;
+mod apply;
+mod body;
+mod boot;
+mod control;
+mod defaults;
+mod discovery;
+mod environment;
+mod gc;
+mod handle;
+mod jsonpath;
+mod kinds;
+mod object;
+mod openapi;
+mod patch;
+mod path;
+mod prepare;
+mod query;
+mod read;
+mod scale;
+mod selector;
+mod server;
+mod status;
+mod strategic;
+mod table;
+mod view;
+mod watch;
+mod write;
+
+pub use environment::Environment;
+pub use handle::Limits;
+pub use server::{Options, Server, StartError};

@@ -1,0 +1,292 @@
+//! The real kubectl against the server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    missing_docs,
+    reason = "test code"
+)]
+
+mod common;
+
+use common::{Cluster, skipped};
+
+const POLICY: &str = "apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: web}
+spec:
+  order: 5
+  selector: app == 'web'
+  ingress:
+  - action: Allow
+    protocol: TCP
+    source: {selector: app == 'front'}
+    destination: {ports: [80]}
+";
+
+const POD: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: web, labels: {app: web}}
+spec: {containers: [{name: main, image: web:1, ports: [{containerPort: 80}]}]}
+";
+
+#[test]
+fn objects_are_created_shown_and_deleted() {
+    if skipped() {
+        return;
+    }
+    let cluster = Cluster::start();
+    assert!(cluster.says(&["version"]).contains("Server Version: v1.32"));
+    let shop = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n";
+    assert_eq!(cluster.says_to(&["create", "-f", "-"], shop), "namespace/shop created\n");
+    assert!(cluster.refuses(&["create", "-f", "-"], shop).contains("\"shop\" already exists"));
+    let label = "-o=jsonpath={.metadata.labels}";
+    let labels = cluster.says(&["get", "ns", "shop", label]);
+    assert_eq!(labels, r#"{"kubernetes.io/metadata.name":"shop"}"#);
+    assert!(cluster.says(&["get", "sa", "-n", "shop"]).contains("default"));
+
+    let apply =
+        |text: &str, more: &[&str]| cluster.says_to(&[&["apply", "-f", "-"], more].concat(), text);
+    assert!(apply(POLICY, &[]).ends_with("/web created\n"));
+    assert!(apply(POLICY, &[]).ends_with("/web unchanged\n"));
+    let changed = POLICY.replace("order: 5", "order: 6");
+    assert!(apply(&changed, &[]).ends_with("/web configured\n"));
+    let shown = cluster.says(&["get", "gnp"]);
+    let cells: Vec<Vec<&str>> = shown.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(cells[0], ["NAME", "TIER", "ORDER", "AGE"]);
+    assert_eq!(cells[1][..3], ["web", "default", "6"]);
+    let of =
+        |field: &str| cluster.says(&["get", "gnp", "web", &format!("-o=jsonpath={{{field}}}")]);
+    assert_eq!(of(".metadata.generation"), "2");
+    assert_eq!(of(".spec.types"), r#"["Ingress"]"#);
+    assert_eq!(of(".metadata.labels.projectcalico\\.org/tier"), "default");
+
+    assert_eq!(apply(POD, &["-n", "shop"]), "pod/web created\n");
+    let wide = cluster.says(&["get", "pods", "-A", "-o", "wide", "-l", "app=web"]);
+    assert!(wide.starts_with("NAMESPACE   NAME   READY   STATUS    RESTARTS   AGE"), "{wide}");
+    assert!(wide.contains("0/1     Pending"), "{wide}");
+    assert_eq!(cluster.says(&["get", "po", "-n", "shop", "-o", "name"]), "pod/web\n");
+    assert_eq!(cluster.says(&["get", "po", "-n", "shop", "-l", "app=db", "-o", "name"]), "");
+    let selected = ["get", "po", "-A", "-o", "name", "--field-selector", "metadata.name=web"];
+    assert_eq!(cluster.says(&selected), "pod/web\n");
+    assert!(cluster.says(&["get", "po", "-n", "shop", "web", "-o", "yaml"]).contains("uid: "));
+    let missing = cluster.refuses(&["get", "pod", "web"], "");
+    assert!(missing.contains(r#"pods "web" not found"#), "{missing}");
+
+    let dry = ["delete", "pod", "web", "-n", "shop", "--dry-run=server"];
+    assert!(cluster.says(&dry).contains("(server dry run)"));
+    // Later versions add from which namespace.
+    let deleted = cluster.says(&["delete", "pod", "web", "-n", "shop"]);
+    assert!(deleted.starts_with("pod \"web\" deleted"), "{deleted}");
+    assert!(apply(POD, &["-n", "shop"]).contains("created"));
+    assert!(cluster.says(&["delete", "ns", "shop"]).contains("\"shop\" deleted"));
+    assert_eq!(cluster.says(&["get", "pods", "-A", "-o", "name"]), "");
+    let nowhere = cluster.refuses(&["apply", "-n", "shop", "-f", "-"], POD);
+    assert!(nowhere.contains("namespaces \"shop\" not found"), "{nowhere}");
+}
+
+#[test]
+fn what_cannot_be_enforced_is_refused() {
+    if skipped() {
+        return;
+    }
+    let cluster = Cluster::start();
+    let cases = [
+        (POLICY.replace("app == 'web'", "app = web"), "spec.selector"),
+        (POLICY.replace("order", "ordre"), "spec.ordre"),
+        (POLICY.replace("[80]", "[0]"), "spec.ingress[0].destination.ports[0]"),
+        (POLICY.replace("name: web", "name: Web"), "metadata.name"),
+    ];
+    for (document, field) in cases {
+        let said = cluster.refuses(&["create", "-f", "-"], &document);
+        assert!(said.contains("is invalid") && said.contains(field), "{said}");
+    }
+    let tier = |args: &[&str]| cluster.refuses(args, "");
+    assert!(tier(&["delete", "tier", "default"]).contains("built in"));
+    let order = ["patch", "tier", "default", "--type=merge", "-p", r#"{"spec":{"order":1}}"#];
+    let said = tier(&order);
+    assert!(said.contains("is built in"), "{said}");
+
+    let own = "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: own}\n";
+    cluster.says_to(&["create", "-f", "-"], own);
+    assert!(cluster.says(&["get", "tiers"]).contains("True"));
+    let policy = POLICY.replace("order: 5", "tier: own");
+    cluster.says_to(&["create", "-f", "-"], &policy);
+    assert!(tier(&["delete", "tier", "own"]).contains("GlobalNetworkPolicy `web`"));
+    cluster.says(&["delete", "gnp", "web"]);
+    cluster.says(&["delete", "tier", "own"]);
+}
+
+#[test]
+fn objects_are_changed_in_every_way() {
+    if skipped() {
+        return;
+    }
+    let cluster = Cluster::start();
+    cluster.says_to(&["apply", "-f", "-"], POD);
+    cluster.says_to(&["apply", "-f", "-"], POLICY);
+    let of = |object: &str, field: &str| {
+        cluster.says(&["get", object, &format!("-o=jsonpath={{{field}}}")])
+    };
+    cluster.says(&["label", "pod", "web", "tier=front"]);
+    cluster.says(&["annotate", "pod", "web", "note=yes"]);
+    assert_eq!(of("pod/web", ".metadata.labels.tier"), "front");
+    assert_eq!(of("pod/web", ".metadata.annotations.note"), "yes");
+    let strategic = r#"{"spec":{"containers":[{"name":"main","image":"web:2"}]}}"#;
+    cluster.says(&["patch", "pod", "web", "-p", strategic]);
+    assert_eq!(of("pod/web", ".spec.containers[*].ports[0].containerPort"), "80");
+    assert_eq!(of("pod/web", ".spec.containers[*].image"), "web:2");
+    let operations = r#"[{"op":"test","path":"/spec/order","value":5},
+                         {"op":"replace","path":"/spec/order","value":7}]"#;
+    cluster.says(&["patch", "gnp", "web", "--type=json", "-p", operations]);
+    assert!(
+        cluster
+            .refuses(&["patch", "gnp", "web", "--type=json", "-p", operations], "")
+            .contains("test")
+    );
+    cluster.says(&["patch", "gnp", "web", "--type=merge", "-p", r#"{"spec":{"order":null}}"#]);
+    assert_eq!(of("gnp/web", ".spec.order"), "");
+    let subresource = ["patch", "pod", "web", "--subresource=status", "--type=merge", "-p"];
+    cluster
+        .says(&[&subresource[..], &[r#"{"status":{"phase":"Running"},"spec":{"x":1}}"#]].concat());
+    assert!(cluster.says(&["get", "pod"]).contains("Running"));
+    assert_eq!(of("pod/web", ".spec.x"), "");
+
+    let differ = cluster.kubectl(&["diff", "-f", "-"], &POLICY.replace("TCP", "UDP"));
+    assert!(differ.out.contains("+    protocol: UDP"), "{}{}", differ.out, differ.err);
+    let old = cluster.says(&["get", "gnp", "web", "-o", "json"]);
+    cluster.says(&["label", "gnp", "web", "x=y"]);
+    let stale = cluster.refuses(&["replace", "-f", "-"], &old);
+    assert!(stale.contains("the object has been modified"), "{stale}");
+
+    let server_side = ["apply", "--server-side", "-f", "-"];
+    let account =
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: x, labels: {a: '1', b: '2'}}\n";
+    cluster.says_to(&server_side, account);
+    cluster.says_to(&server_side, &account.replace(", b: '2'", ""));
+    assert_eq!(of("sa/x", ".metadata.labels"), r#"{"a":"1"}"#);
+    let other = [&server_side[..], &["--field-manager=other"]].concat();
+    let conflict = cluster.refuses(&other, &account.replace("'1'", "'3'"));
+    assert!(conflict.contains("conflict"), "{conflict}");
+    cluster.says_to(&[&other[..], &["--force-conflicts"]].concat(), &account.replace("'1'", "'3'"));
+    assert_eq!(of("sa/x", ".metadata.labels.a"), "3");
+}
+
+#[test]
+fn kubectl_finds_its_way() {
+    if skipped() {
+        return;
+    }
+    let cluster = Cluster::start();
+    let resources = cluster.says(&["api-resources"]);
+    for line in ["globalnetworkpolicies", "pods", "tiers", "customresourcedefinitions"] {
+        assert!(resources.contains(line), "{resources}");
+    }
+    assert!(cluster.says(&["api-versions"]).contains("projectcalico.org/v3"));
+    let explained = cluster.says(&["explain", "gnp.spec.ingress.source"]);
+    assert!(explained.contains("notSelector"), "{explained}");
+    assert!(cluster.says(&["explain", "pod"]).contains("metadata"));
+    cluster.says_to(&["apply", "-f", "-"], POD);
+    cluster.says_to(&["apply", "-f", "-"], POLICY);
+    for object in ["pod/web", "gnp/web", "ns/default", "tier/default", "sa/default"] {
+        let name = object.rsplit('/').next().unwrap();
+        let described = cluster.says(&["describe", object]);
+        assert!(described.contains(name), "{described}");
+    }
+    assert!(cluster.says(&["get", "all"]).contains("pod/web"));
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {}\n";
+    cluster.says_to(&["create", "-f", "-"], deployment);
+    cluster.says(&["scale", "deployment", "d", "--replicas=3"]);
+    assert!(cluster.says(&["get", "deploy"]).contains("0/3"));
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: b}\n";
+    cluster.says_to(&["create", "-f", "-"], secret);
+    assert!(cluster.says(&["describe", "secret", "s"]).contains("1 bytes"));
+}
+
+#[test]
+fn kinds_can_be_defined() {
+    if skipped() {
+        return;
+    }
+    let cluster = Cluster::start();
+    let definition = "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: gateways.networking.istio.io}
+spec:
+  group: networking.istio.io
+  scope: Namespaced
+  names: {kind: Gateway, plural: gateways, shortNames: [gw]}
+  versions:
+  - {name: v1beta1, served: true, storage: false, schema: {openAPIV3Schema: {type: object}}}
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+";
+    let gateway = "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g}
+spec: {servers: [{port: {number: 80}}]}
+";
+    cluster.says_to(&["apply", "-f", "-"], definition);
+    cluster.says(&[
+        "wait",
+        "--for=condition=established",
+        "crd/gateways.networking.istio.io",
+        "--timeout=20s",
+    ]);
+    cluster.says_to(&["apply", "-f", "-"], gateway);
+    let version = "-o=jsonpath={.apiVersion} {.spec.servers[0].port.number}";
+    assert_eq!(cluster.says(&["get", "gw", "g", version]), "networking.istio.io/v1 80");
+    let other = cluster.says(&["get", "gateways.v1beta1.networking.istio.io", "g", version]);
+    assert_eq!(other, "networking.istio.io/v1beta1 80");
+    let bad = definition.replace("name: gateways.", "name: gates.");
+    assert!(cluster.refuses(&["create", "-f", "-"], &bad).contains("metadata.name"));
+    cluster.says(&["delete", "crd", "gateways.networking.istio.io"]);
+    assert!(
+        cluster
+            .refuses(&["get", "--raw", "/apis/networking.istio.io/v1/gateways"], "")
+            .contains("could not find")
+    );
+}
+
+#[test]
+fn what_is_owned_goes_with_its_owner() {
+    if skipped() {
+        return;
+    }
+    let cluster = Cluster::start();
+    let set = "apiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: r}\nspec: {replicas: 1}\n";
+    cluster.says_to(&["create", "-f", "-"], set);
+    let uid = cluster.says(&["get", "rs", "r", "-o=jsonpath={.metadata.uid}"]);
+    let owner = format!(
+        "metadata: {{ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: r, uid: {uid}}}], "
+    );
+    cluster.says_to(&["create", "-f", "-"], &POD.replace("metadata: {", &owner));
+    let orphan =
+        POD.replace("metadata: {", &owner.replace(&uid, "gone")).replace("name: web", "name: o");
+    cluster.says_to(&["create", "-f", "-"], &orphan);
+    cluster.says(&["wait", "--for=delete", "pod/o", "--timeout=30s"]);
+    assert_eq!(cluster.says(&["get", "pods", "-o", "name"]), "pod/web\n");
+    cluster.says(&["delete", "rs", "r"]);
+    cluster.says(&["wait", "--for=delete", "pod/web", "--timeout=30s"]);
+}
+
+#[test]
+fn changes_are_watched() {
+    use std::io::{BufRead, BufReader};
+    if skipped() {
+        return;
+    }
+    let cluster = Cluster::start();
+    cluster.says_to(&["apply", "-f", "-"], POD);
+    let mut child = cluster.spawn(&["get", "pods", "-w", "-o", "name"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "pod/web");
+    cluster.says(&["label", "pod", "web", "a=b"]);
+    assert_eq!(lines.next().unwrap().unwrap(), "pod/web");
+    cluster.says_to(&["apply", "-f", "-"], &POD.replace("name: web", "name: two"));
+    assert_eq!(lines.next().unwrap().unwrap(), "pod/two");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
