@@ -129,7 +129,6 @@ pub(crate) fn reading(error: Error) -> Status {
         Error::Compacted(revision) => Status::expired(format!(
             "the resource version {revision} is too old: list again, and go on from there"
         )),
-        Error::Replaced => Status::expired("the store has been replaced: list again"),
         Error::Future { asked, current } => Status::future(asked.get(), current.get()),
         error => Status::unavailable(error.to_string()),
     }

@@ -96,7 +96,7 @@ impl Api {
             }
             let Some(watch) = self.changes(kind, page.revision).await else { return };
             match self.note(watch).await {
-                tortie_store::Error::Compacted(_) | tortie_store::Error::Replaced => {}
+                tortie_store::Error::Compacted(_) => {}
                 _ => return,
             }
         }
