@@ -24,8 +24,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
-use tortie_calc::{ActivePolicy, Settings, Update};
-use tortie_policy::{Account, EndpointId, HostSettings, PolicyId};
+use tortie_calc::{ActivePolicy, ActiveProfile, Settings, Update};
+use tortie_policy::{Account, Direction, EndpointId, HostSettings, PolicyId};
 
 use crate::{Delta, Element, Family, InterfaceMatch, Match, Ruleset, SetKind, Way};
 use base::Bases;
@@ -179,15 +179,8 @@ impl Renderer {
             }
             Update::Policy(policy) => self.policy(&policy.policy.id, Some(policy)),
             Update::PolicyRemove(id) => self.policy(id, None),
-            Update::Profile(profile) => {
-                let name = profile.profile.name.clone();
-                self.graph.touch(&Input::Profile(name.clone()));
-                state.profiles.insert(name, Arc::clone(profile));
-            }
-            Update::ProfileRemove(name) => {
-                self.graph.touch(&Input::Profile(name.clone()));
-                state.profiles.remove(name);
-            }
+            Update::Profile(profile) => self.profile(&profile.profile.name, Some(profile)),
+            Update::ProfileRemove(name) => self.profile(name, None),
             Update::Endpoint(endpoint) => {
                 self.workloads.touch(&endpoint.id);
                 state.endpoints.insert(endpoint.id.clone(), Arc::clone(endpoint));
@@ -212,6 +205,22 @@ impl Renderer {
             | Update::Namespace(..)
             | Update::NamespaceRemove(_)
             | Update::InSync => {}
+        }
+    }
+
+    /// A profile has changed, come or gone.
+    fn profile(&mut self, name: &SmolStr, profile: Option<&Arc<ActiveProfile>>) {
+        let ways = [Direction::Ingress, Direction::Egress];
+        let asks = |state: &State| ways.map(|way| state.asks_nothing(name, way));
+        let before = asks(&self.state);
+        match profile {
+            Some(profile) => drop(self.state.profiles.insert(name.clone(), Arc::clone(profile))),
+            None => drop(self.state.profiles.remove(name)),
+        }
+        self.graph.touch(&Input::Profile(name.clone()));
+        if asks(&self.state) != before {
+            let users = self.state.endpoints.values().filter(|e| e.profiles.contains(name));
+            users.for_each(|endpoint| self.workloads.touch(&endpoint.id));
         }
     }
 

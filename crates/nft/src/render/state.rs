@@ -63,6 +63,13 @@ impl State {
         }
     }
 
+    /// Whether a profile is there, and has no rules in a direction: those of service accounts are
+    /// there for their labels.
+    pub(super) fn asks_nothing(&self, profile: &SmolStr, direction: Direction) -> bool {
+        let active = self.profiles.get(profile);
+        active.is_some_and(|active| active.profile.rules(direction).is_empty())
+    }
+
     /// The tiers of an endpoint with policies that are enforced in a direction. A tier whose policies
     /// are all staged does not count.
     pub(super) fn tiers(

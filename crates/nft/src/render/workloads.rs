@@ -147,7 +147,10 @@ fn content(endpoint: &LocalEndpoint, state: &State, direction: Direction) -> Con
         role,
         after_early: false,
         tiers: state.tiers(&endpoint.tiers, direction, role.place()),
-        profiles: endpoint.profiles.clone(),
+        profiles: {
+            let profiles = endpoint.profiles.iter();
+            profiles.filter(|name| !state.asks_nothing(name, direction)).cloned().collect()
+        },
     })
 }
 
