@@ -2,6 +2,8 @@
 //! of which something is missing.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
+#[path = "compiled/damage.rs"]
+mod damage;
 #[path = "compiled/draw.rs"]
 mod draw;
 #[path = "compiled/naive.rs"]
@@ -11,15 +13,16 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use draw::{Damage, Drawn};
+use damage::{applicable, damaged, is_stand_in};
+use draw::Drawn;
 use naive::Naive;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tortie_calc::compiled::{Code, Place, Snapshot, Traffic};
-use tortie_calc::{EndpointTier, State, batch};
+use tortie_calc::{State, batch};
 use tortie_policy::{
-    Action, Applicable, Cluster, Compat, Direction, End, Facts, Flow, Order, Plane, Policy,
-    PolicyId, Request, Rule, Step, Tier, TierPolicies, TraceEntry, Verdict, evaluate,
+    Applicable, Cluster, Compat, Direction, End, Facts, Flow, Plane, Request, Step, TraceEntry,
+    Verdict, evaluate,
 };
 use tortie_testkit::Property;
 use tortie_testkit::world::{World, strategy};
@@ -143,67 +146,6 @@ fn agrees_with_the_reference() {
 }
 
 // === states of which something is missing ===
-
-/// A policy that stands for one that is missing: if it is asked, it decides.
-fn stand_in(id: &PolicyId, tier: &EndpointTier) -> Policy {
-    Policy {
-        id: PolicyId { name: "the-missing".into(), ..id.clone() },
-        tier: tier.name.clone(),
-        order: Order::LAST,
-        subject: tortie_selector::Selector::all(),
-        governs_ingress: true,
-        governs_egress: true,
-        ingress: vec![Rule::any(Action::Deny)],
-        egress: vec![Rule::any(Action::Deny)],
-        stage: tortie_policy::Stage::Normal,
-        staged: None,
-    }
-}
-
-fn is_stand_in(policy: &Policy) -> bool {
-    policy.id.name == "the-missing"
-}
-
-/// The policies of an endpoint as its state names them.
-fn applicable(state: &State, tiers: &[EndpointTier], direction: Direction) -> Vec<TierPolicies> {
-    let policy = |id: &PolicyId, tier: &EndpointTier| match state.policies.get(id) {
-        Some(active) => Some(Arc::clone(&active.policy)).filter(|p| p.staged.is_none()),
-        None if id.kind.is_staged() => None,
-        None => Some(Arc::new(stand_in(id, tier))),
-    };
-    let tiers = tiers.iter().map(|tier| TierPolicies {
-        tier: Arc::new(Tier {
-            name: tier.name.clone(),
-            order: Order::LAST,
-            default_action: tier.default_action,
-            defined: true,
-        }),
-        default_action: tier.default_action,
-        policies: tier.policies(direction).iter().filter_map(|id| policy(id, tier)).collect(),
-    });
-    tiers.filter(|tier| !tier.policies.is_empty()).collect()
-}
-
-fn damaged(mut state: State, damage: &Damage) -> State {
-    let mut ids: Vec<_> = state.sets.keys().cloned().collect();
-    ids.sort();
-    for id in damage.incomplete.iter().filter_map(|at| ids.get(*at)) {
-        let set = state.sets.get_mut(id).unwrap();
-        Arc::make_mut(set).incomplete = true;
-    }
-    for id in damage.missing_sets.iter().filter_map(|at| ids.get(*at)) {
-        state.sets.remove(id);
-    }
-    if let Some(id) = damage.missing_policy.and_then(|at| state.policies.keys().nth(at).cloned()) {
-        state.policies.remove(&id);
-    }
-    if damage.missing_labels {
-        state.namespaces.pop_first();
-        state.accounts.pop_last();
-    }
-    Arc::make_mut(state.settings.as_mut().unwrap()).addresses = damage.addresses;
-    state
-}
 
 fn places_of<'s>(state: &State, snapshot: &'s Snapshot) -> Vec<Asked<'s>> {
     let mut places = Vec::new();

@@ -2,10 +2,16 @@
 //! evaluator: over the corpus, and over random clusters and traffic.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 
+#[path = "../../../testkit/tests/compiled/damage.rs"]
+#[allow(dead_code, reason = "states as the compiled engine is tested with")]
+mod damage;
+mod damaged;
 #[path = "../../../testkit/tests/compiled/draw.rs"]
 #[allow(dead_code, reason = "worlds and traffic as the compiled engine is tested with")]
 mod draw;
 mod engine;
+#[path = "../../../testkit/tests/compiled/naive.rs"]
+mod naive;
 mod paths;
 
 use std::cell::Cell;

@@ -278,13 +278,10 @@ fn put_on_plane(policy: &mut Value, plane: usize) {
     }
     spec.insert("applyOnForward".into(), true.into());
     if plane > 1 {
-        // Until the kernel is told of what these planes allow for good.
-        let stays = |rule: &Value| plane != 2 || rule["action"] != "Allow";
         let field = if plane == 2 { "preDNAT" } else { "doNotTrack" };
         spec.insert(field.into(), true.into());
         for rules in ["ingress", "egress"] {
             if let Some(list) = spec.get_mut(rules).and_then(Value::as_array_mut) {
-                list.retain(stays);
                 list.iter_mut().for_each(|rule| drop(rule.as_object_mut().unwrap().remove("http")));
             }
         }
