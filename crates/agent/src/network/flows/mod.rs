@@ -124,6 +124,7 @@ fn packet(
         ports: entry.original.ports.map(|(from, _)| from).zip(port),
         icmp: entry.icmp,
         state: ConnectionState::New,
+        mark: 0,
         routed_back: true,
     })
 }
