@@ -5,8 +5,10 @@
 
 mod net;
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -447,4 +449,40 @@ fn workloads_are_closed_from_boot_until_the_agent_is_ready() {
     let (code, text) = bank.node.says(&[], &["--close"]);
     assert_eq!((code, text.contains("nothing to do")), (Some(0), true), "{text}");
     bank.check();
+}
+
+/// As the guide in `examples/host` has it: ssh and the API are open, and a mistake locks out nobody who
+/// comes from the administrators' network.
+#[test]
+fn a_machine_is_guarded_as_in_the_example() {
+    if !can_run() {
+        return;
+    }
+    let node = Node::new();
+    let outside = node.beyond("eth0", "203.0.113.10", "203.0.113.1");
+    let ports = [22, 6443, 8080].map(|port| SocketAddr::from(([203, 0, 113, 10], port)));
+    let _listeners = ports.map(|address| node.net.listen(address));
+    let [ssh, api, other] = ports;
+    let connects = |from: &str, to, patience| {
+        outside.ip(&format!("address replace {from}/32 dev eth0"));
+        outside.ip(&format!("route replace 203.0.113.10 dev eth0 src {from}"));
+        outside.connects(to, patience)
+    };
+    let (administrator, anybody) = ("198.51.100.7", "192.0.2.7");
+    let example = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/host").join(name);
+        fs::read_to_string(path).unwrap().replace("node: server", "node: here")
+    };
+    assert!(connects(anybody, other, LONG), "not guarded yet");
+    node.write("host.yaml", &example("10-host.yaml"));
+    node.write("policy.yaml", &example("20-policy.yaml"));
+    let _agent = node.agent().ready();
+    for from in [administrator, anybody] {
+        assert!(connects(from, ssh, LONG) && connects(from, api, LONG), "{from}");
+        assert!(!connects(from, other, SHORT), "{from}");
+    }
+    node.write("lockout.yaml", &example("mistake/lockout.yaml"));
+    until("everybody is locked out", || (!connects(anybody, api, SHORT)).then_some(()));
+    assert!(!connects(anybody, ssh, SHORT) && !connects(administrator, api, SHORT));
+    assert!(connects(administrator, ssh, LONG), "the failsafe port stays open");
 }

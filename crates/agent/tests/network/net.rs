@@ -207,6 +207,19 @@ impl Node {
         pod
     }
 
+    /// Somebody beyond an interface of the node's own.
+    pub(crate) fn beyond(&self, interface: &str, own: &str, other: &str) -> Namespace {
+        let outside = Namespace::new();
+        self.net.ip_batch(&format!(
+            "link add name {interface} type veth peer name eth0 netns {}\n\
+             address add {own}/24 dev {interface}\nlink set dev {interface} up\n\
+             route add default via {other} dev {interface}\n",
+            outside.path().display()
+        ));
+        outside.ip_batch(&format!("address add {other}/24 dev eth0\nlink set dev eth0 up\n"));
+        outside
+    }
+
     /// Puts a file in place.
     pub(crate) fn write(&self, name: &str, text: &str) {
         let new = self.dir.path().join(name);
