@@ -96,7 +96,7 @@ fn the_ruleset_gives_the_verdicts_of_the_corpus() {
 }
 
 /// Worlds for each property; `PROPTEST_CASES` asks for another number.
-const WORLDS: u32 = 1_000;
+const WORLDS: u32 = 2_000;
 
 /// Flows asked about in each world.
 const FLOWS: usize = 100;
