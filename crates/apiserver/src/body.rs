@@ -55,8 +55,6 @@ pub(crate) fn yaml(body: &[u8]) -> Result<Value, Status> {
     if let Ok(document) = serde_json::from_slice(body) {
         return Ok(document);
     }
-    let text = std::str::from_utf8(body);
-    let text = text.map_err(|_| Status::bad_request("the body is not UTF-8"))?;
-    serde_saphyr::from_str(text)
-        .map_err(|error| Status::bad_request(format!("the body is not YAML: {error}")))
+    tortie_client::document(body)
+        .map_err(|reason| Status::bad_request(format!("the body cannot be read: {reason}")))
 }
