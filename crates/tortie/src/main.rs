@@ -44,7 +44,7 @@ enum Command {
     Calc(commands::calc::Args),
     /// Print what the agent of a node would have the kernel enforce
     Nft(commands::nft::Args),
-    /// The agent of a node: calculates its policy and hands it to sidecars
+    /// The agent of a node: keeps its kernel and its sidecars to policy
     Agent(tortie_agent::cli::Cli),
     /// Look at what the node's agent tells sidecars
     Policysync(commands::policysync::Args),
