@@ -19,6 +19,9 @@ use packet::SoFar;
 /// Priority of connection tracking: what comes before it knows of no connections.
 const TRACKING: i32 = -200;
 
+/// Priority of translation of destinations.
+const TRANSLATION: i32 = -100;
+
 /// Deepest nesting of chains that the kernel takes.
 const MAX_DEPTH: usize = 16;
 
@@ -68,9 +71,23 @@ pub enum Broken {
 /// # Errors
 /// If the ruleset is broken on the packet's way.
 pub fn walk(ruleset: &Ruleset, packet: &Packet) -> Result<Outcome, Broken> {
+    walk_translated(ruleset, packet, packet)
+}
+
+/// Walks a packet whose destination is translated on the way, as it is before that and after.
+///
+/// # Errors
+/// If the ruleset is broken on the packet's way.
+pub fn walk_translated(
+    ruleset: &Ruleset,
+    before: &Packet,
+    after: &Packet,
+) -> Result<Outcome, Broken> {
     let mut outcome = Outcome { passes: true, ..Outcome::default() };
-    let mut so_far = SoFar { state: None, mark: packet.mark, untracked: false };
-    for base in bases(ruleset, packet) {
+    let mut so_far = SoFar { state: None, mark: before.mark, untracked: false };
+    for base in bases(ruleset, after) {
+        let (_, hook, _) = base;
+        let packet = if hook.priority < TRANSLATION { before } else { after };
         let leg = leg(ruleset, packet, base, &mut so_far)?;
         outcome.untracked = so_far.untracked;
         outcome.passes = leg.verdict == Verdict::Accept;

@@ -16,8 +16,8 @@ mod wire;
 use std::fs;
 use std::io;
 
-use tortie_nft::interpret::{Packet, walk};
-use tortie_nft::{ConnectionState, HookPoint, Ruleset};
+use tortie_nft::interpret::{Packet, walk, walk_translated};
+use tortie_nft::{ConnectionState, Ruleset};
 
 use super::facts::Facts;
 use roads::Roads;
@@ -87,23 +87,18 @@ impl Flows {
 
 /// Whether the ruleset denies the first packet of a connection. What cannot be walked is left alone.
 fn is_denied(ruleset: &Ruleset, roads: &Roads<'_>, entry: &Entry) -> bool {
-    // Once its address is translated, a packet goes to whom the answers come from.
-    let translated = entry.reply.source;
-    let asked = entry.original.destination;
-    let early = |chain: &str| {
-        let hook = ruleset.chains.get(chain).and_then(|chain| chain.hook);
-        hook.is_some_and(|hook| hook.point == HookPoint::Prerouting)
-    };
-    let dropped_by = |destination, port| {
-        let outcome = walk(ruleset, &packet(roads, entry, destination, port)?).ok()?;
-        outcome.legs.last().filter(|_| !outcome.passes).map(|leg| early(&leg.chain))
-    };
+    let walked = |destination, port| packet(roads, entry, destination, port);
     let own_port = entry.original.ports.map(|(_, to)| to);
+    // Once its address is translated, a packet goes to whom the answers come from.
     let last_port = entry.reply.ports.map(|(from, _)| from);
-    if translated == asked && own_port == last_port {
-        return dropped_by(asked, own_port).is_some();
-    }
-    dropped_by(asked, own_port) == Some(true) || dropped_by(translated, last_port) == Some(false)
+    let before = walked(entry.original.destination, own_port);
+    let after = walked(entry.reply.source, last_port);
+    let outcome = match (&before, &after) {
+        (_, None) => return false,
+        (None, Some(after)) => walk(ruleset, after),
+        (Some(before), Some(after)) => walk_translated(ruleset, before, after),
+    };
+    outcome.is_ok_and(|outcome| !outcome.passes)
 }
 
 /// The first packet of a connection; nothing for one of the host with itself.
