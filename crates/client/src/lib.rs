@@ -12,10 +12,11 @@ pub use watch::Watch;
 /// # Errors
 /// If it cannot be read, or there are none or several: the reason, with the line if it is known.
 pub fn document(text: &[u8]) -> Result<serde_json::Value, String> {
-    let mut documents = yaml::documents("body.yaml", text).map_err(|problem| match problem.line {
-        Some(line) => format!("line {line}: {}", problem.reason),
-        None => problem.reason,
-    })?;
+    let mut documents =
+        yaml::documents("body.yaml", text).map_err(|problem| match problem.line {
+            Some(line) => format!("line {line}: {}", problem.reason),
+            None => problem.reason,
+        })?;
     match (documents.pop(), documents.is_empty()) {
         (Some(document), true) => Ok(document),
         (None, _) => Err("no document".to_owned()),
