@@ -123,8 +123,8 @@ fn ruleset(sets: u32, size: u32, chains: u32) -> Ruleset {
         ruleset.sets.insert(format!("set{n}").into(), Set { kind, elements });
     }
     for n in 0..chains {
-        let rules = (0..10).map(|m| rule(&format!("set{}", (n + m) % sets), m)).collect();
-        ruleset.chains.insert(format!("chain{n}").into(), Chain { hook: None, rules });
+        let rules = (0..10).map(|m| rule(&format!("set{}", (n + m) % sets), m));
+        ruleset.chains.insert(format!("chain{n}").into(), Chain::new(None, rules));
     }
     ruleset
 }

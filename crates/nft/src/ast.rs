@@ -2,12 +2,13 @@
 //! encoded, and walked.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::{self, Write};
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
-use smol_str::{SmolStr, SmolStrBuilder};
+use smol_str::{SmolStr, format_smolstr};
 use tortie_policy::{Direction, PolicyId, Side};
 
 /// Everything in the table.
@@ -25,8 +26,9 @@ pub struct Chain {
     /// Where packets enter; absent for a chain that others jump to. At the end of a base chain, and
     /// of what it goes to, packets are accepted (its policy).
     pub hook: Option<Hook>,
-    /// The rules.
-    pub rules: Vec<Rule>,
+    /// The rules. Where many chains have the same, they share it: there are far more places than
+    /// rules.
+    pub rules: Vec<Arc<Rule>>,
 }
 
 /// Where packets enter a base chain (of type `filter`, policy accept).
@@ -52,7 +54,7 @@ pub enum HookPoint {
 }
 
 /// One rule: all matches must hold, then the statements take effect in order, then the verdict.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// Criteria, cheap ones first.
     pub matches: Vec<Match>,
@@ -91,7 +93,7 @@ pub enum Subject {
 }
 
 /// One criterion.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Match {
     /// Address family (`meta nfproto`). Stands before anything that looks at addresses.
     Family(Family),
@@ -219,7 +221,7 @@ pub enum Way {
 }
 
 /// A name of interfaces.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum InterfaceMatch {
     /// One.
     Exact(SmolStr),
@@ -243,7 +245,7 @@ pub enum ConnectionState {
 }
 
 /// A rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limit {
     /// Packets in each [`Limit::seconds`].
     pub packets: u64,
@@ -254,7 +256,7 @@ pub struct Limit {
 }
 
 /// What a rule does on the way to its verdict.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Statement {
     /// Counts packets and bytes.
     Counter,
@@ -283,7 +285,7 @@ pub enum Statement {
 }
 
 /// What becomes of a packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// The leg is done; the next one decides.
     Accept,
@@ -348,22 +350,30 @@ pub enum Element {
     Dispatch(SmolStr, SmolStr),
 }
 
+impl Chain {
+    /// A chain of some rules.
+    pub fn new(hook: Option<Hook>, rules: impl IntoIterator<Item = Rule>) -> Chain {
+        Chain { hook, rules: rules.into_iter().map(Arc::new).collect() }
+    }
+}
+
 impl Rule {
     /// A short text that tells rules apart and survives in the kernel, at the beginning of the rule's
     /// comment: 16 hexadecimal digits, a hash of what the rule does and of its origin. The same in
     /// every version of this program that writes the rule in the same words.
     pub fn mark(&self) -> SmolStr {
+        format_smolstr!("{:016x}", self.key())
+    }
+
+    /// The number that the mark is.
+    pub(crate) fn key(&self) -> u64 {
         let mut hash = Sha256::new();
         hash.update(crate::text::rule(self));
         if let Some(origin) = &self.origin {
             hash.update(format!(" {origin}"));
         }
-        let mut mark = SmolStrBuilder::new();
-        for byte in hash.finalize().iter().take(8) {
-            // Writing to memory does not fail.
-            let _ = write!(mark, "{byte:02x}");
-        }
-        mark.finish()
+        let bytes = hash.finalize();
+        bytes.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
     }
 
     /// Whether [`Verdict::Reject`] is a TCP reset here: whether the rule is of TCP only.

@@ -28,7 +28,7 @@ fn each_construct_has_its_text() {
 #[test]
 fn each_step_has_its_text() {
     let (_, ruleset) = constructs::all().into_iter().find(|(name, _)| *name == "dispatch").unwrap();
-    let rule = Arc::new(ruleset.chains["base"].rules[0].clone());
+    let rule = Arc::clone(&ruleset.chains["base"].rules[0]);
     let dispatch = Element::Dispatch("cali1".into(), "other".into());
     let mut batch = program(&ruleset);
     for place in [Place::Before(7), Place::After(8)] {

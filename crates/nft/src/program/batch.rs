@@ -15,7 +15,7 @@ use crate::{Counter, Element, Hook, Op, Origin, Ruleset, SetKind};
 use super::Report;
 use super::edit::{Edit, Heirs};
 use super::pending::{Pending, SetChange};
-use super::table::{KnownChain, KnownRule, Table, counted};
+use super::table::{Key, KnownChain, KnownRule, Table, counted};
 use super::tally::Tally;
 
 /// A batch that has not been applied.
@@ -38,7 +38,7 @@ struct NextChain {
 struct NextRule {
     /// Where it was, if it stays.
     place: Option<usize>,
-    key: u64,
+    key: Key,
     /// What it counts for, if that is not known already.
     origin: Option<Origin>,
     counter: Counter,
@@ -212,7 +212,7 @@ impl Plan {
             };
             if kept.is_none() {
                 next.counter = origin.map(|origin| heirs.take(origin, *key)).unwrap_or_default();
-                let (chain, rule, counter) = (name.clone(), Arc::new(rule.clone()), next.counter);
+                let (chain, rule, counter) = (name.clone(), Arc::clone(rule), next.counter);
                 self.ops.push(Op::AddRule { chain, place, rule, counter });
                 self.report.rules_added += 1;
             }

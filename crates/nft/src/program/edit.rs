@@ -8,13 +8,13 @@ use crate::{Counter, Origin, Place, Ruleset};
 
 use super::align::align;
 use super::pending::Pending;
-use super::table::{KnownChain, KnownRule, Table, key};
+use super::table::{Key, KnownChain, KnownRule, Table, key};
 
 /// The rules that a chain shall have.
 #[derive(Debug, Default)]
 pub(super) struct Edit {
     /// Their marks.
-    pub(super) keys: Vec<u64>,
+    pub(super) keys: Vec<Key>,
     /// Where they stand already, if they do: ascending.
     pub(super) kept: Vec<Option<usize>>,
 }
@@ -27,7 +27,7 @@ pub(super) fn edits(
 ) -> BTreeMap<SmolStr, Edit> {
     let edit = |name: &SmolStr| {
         let rules = ruleset.chains.get(name).map(|chain| chain.rules.as_slice());
-        let keys: Vec<_> = rules.unwrap_or_default().iter().map(|rule| key(&rule.mark())).collect();
+        let keys: Vec<_> = rules.unwrap_or_default().iter().map(|rule| key(rule.key())).collect();
         let there = table.chains.get(name).map(|chain| chain.rules.as_slice());
         (name.clone(), Edit::new(there.unwrap_or_default(), keys))
     };
@@ -35,11 +35,11 @@ pub(super) fn edits(
 }
 
 impl Edit {
-    fn new(there: &[KnownRule], keys: Vec<u64>) -> Edit {
+    fn new(there: &[KnownRule], keys: Vec<Key>) -> Edit {
         // Rules without a mark are nobody's; each has a number that no mark has.
-        let marks: HashMap<u64, u64> = (0..).zip(&keys).map(|(n, key)| (*key, n)).collect();
+        let marks: HashMap<Key, u64> = (0..).zip(&keys).map(|(n, key)| (*key, n)).collect();
         let foreign = u64::MAX;
-        let number = |key: Option<u64>| key.and_then(|key| marks.get(&key)).copied();
+        let number = |key: Option<Key>| key.and_then(|key| marks.get(&key)).copied();
         let old: Vec<_> = there.iter().map(|rule| number(rule.key).unwrap_or(foreign)).collect();
         let new: Vec<_> = keys.iter().filter_map(|key| number(Some(*key))).collect();
         Edit { kept: align(&old, &new), keys }
@@ -85,7 +85,7 @@ pub(super) struct Heirs<'r> {
     left: Vec<Option<&'r KnownRule>>,
     by_origin: HashMap<&'r Origin, Vec<usize>>,
     /// Those of which only the mark is known: they are from before a restart.
-    by_key: HashMap<u64, Vec<usize>>,
+    by_key: HashMap<Key, Vec<usize>>,
 }
 
 impl<'r> Heirs<'r> {
@@ -104,7 +104,7 @@ impl<'r> Heirs<'r> {
     }
 
     /// What a new rule begins with.
-    pub(super) fn take(&mut self, origin: &Origin, key: u64) -> Counter {
+    pub(super) fn take(&mut self, origin: &Origin, key: Key) -> Counter {
         let numbers = self.by_origin.remove(origin).or_else(|| self.by_key.remove(&key));
         let mut sum = Counter::default();
         for number in numbers.unwrap_or_default() {

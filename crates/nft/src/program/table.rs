@@ -1,7 +1,7 @@
 //! What is known to be in the kernel's table: everything but the members of sets.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -29,11 +29,11 @@ pub(super) struct KnownChain {
     pub(super) rules: Vec<KnownRule>,
 }
 
-/// A rule in the table.
+/// A rule in the table. There are many, so it is small.
 #[derive(Debug, Clone)]
 pub(super) struct KnownRule {
     /// Of its mark; none for a rule that is none of ours.
-    pub(super) key: Option<u64>,
+    pub(super) key: Option<Key>,
     pub(super) handle: u64,
     /// What its counter counts for, if it has one and that is known.
     pub(super) origin: Option<Arc<Origin>>,
@@ -41,11 +41,13 @@ pub(super) struct KnownRule {
     pub(super) seen: Counter,
 }
 
-/// What stands for a mark: the same for rules that do the same.
-pub(super) fn key(mark: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    mark.hash(&mut hasher);
-    hasher.finish()
+/// The number of a mark: the same for rules that do the same. It is never zero, so that there is room
+/// for none.
+pub(super) type Key = NonZeroU64;
+
+/// The number of a mark.
+pub(super) fn key(mark: u64) -> Key {
+    Key::new(mark).unwrap_or(Key::MAX)
 }
 
 /// What the counter of a rule counts for.
@@ -56,7 +58,8 @@ pub(super) fn counted(rule: &Rule) -> Option<&Origin> {
 impl KnownRule {
     fn found(rule: FoundRule) -> KnownRule {
         let FoundRule { handle, mark, counter } = rule;
-        KnownRule { key: mark.as_deref().map(key), handle, origin: None, seen: counter }
+        let mark = mark.and_then(|mark| u64::from_str_radix(&mark, 16).ok());
+        KnownRule { key: mark.map(key), handle, origin: None, seen: counter }
     }
 
     /// Takes in what the counter says now. If that is less than before, somebody has set it back.

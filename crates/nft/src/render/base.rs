@@ -12,7 +12,7 @@ use super::output::Output;
 use super::rule::fixed;
 use super::{Options, names_of};
 use crate::{
-    Chain, ConnectionState, Family, Hook, HookPoint, InterfaceMatch, Match, Origin, Rule, SetKind,
+    ConnectionState, Family, Hook, HookPoint, InterfaceMatch, Match, Origin, Rule, SetKind,
     Statement, Verdict, Way,
 };
 
@@ -60,7 +60,7 @@ struct Base {
 impl Base {
     fn put(self, output: &mut Output) {
         let hook = Some(Hook { point: self.point, priority: self.priority });
-        output.put_chain(&SmolStr::new_static(self.name), Chain { hook, rules: self.rules });
+        output.put_chain(&SmolStr::new_static(self.name), hook, self.rules);
     }
 }
 
@@ -124,7 +124,7 @@ impl Bases<'_> {
             (PASS, Vec::new()),
         ];
         for (name, rules) in chains {
-            output.put_chain(&name, Chain { hook: None, rules });
+            output.put_chain(&name, None, rules);
         }
     }
 

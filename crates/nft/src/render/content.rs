@@ -1,11 +1,13 @@
 //! What chains are about. Equal contents have one chain, whoever jumps to it.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use smol_str::{SmolStr, format_smolstr};
 use tortie_policy::{Direction, Plane, PolicyId};
 
 use super::names;
+use super::pool::Pool;
 use super::rule::Place;
 use super::words;
 
@@ -15,7 +17,7 @@ pub(super) enum Content {
     /// All that is asked about packets of an endpoint in one direction.
     Endpoint(Endpoint),
     /// The policies of one tier.
-    Tier(Tier),
+    Tier(Arc<Tier>),
     /// The rules of one policy.
     Policy(PolicyId, Direction, Place),
     /// The rules of one profile.
@@ -30,7 +32,7 @@ pub(super) struct Endpoint {
     /// Whether planes before may have allowed packets for good.
     pub(super) after_early: bool,
     /// Tiers with policies that are enforced.
-    pub(super) tiers: Vec<Tier>,
+    pub(super) tiers: Vec<Arc<Tier>>,
     /// Profiles; only asked where policy must decide.
     pub(super) profiles: Vec<SmolStr>,
 }
@@ -48,7 +50,7 @@ pub(super) enum Role {
 }
 
 /// The policies of one tier.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Tier {
     pub(super) name: SmolStr,
     pub(super) direction: Direction,
@@ -81,6 +83,16 @@ impl Content {
     /// Whether it is about a host endpoint.
     pub(super) fn is_host(&self) -> bool {
         matches!(self, Content::Endpoint(Endpoint { role: Role::Host { .. }, .. }))
+    }
+
+    /// Shares its tiers with others.
+    pub(super) fn share(&mut self, tiers: &mut Pool<Tier>) {
+        let mut share = |tier: &mut Arc<Tier>| *tier = tiers.share(Arc::clone(tier));
+        match self {
+            Content::Endpoint(endpoint) => endpoint.tiers.iter_mut().for_each(share),
+            Content::Tier(tier) => share(tier),
+            Content::Policy(..) | Content::Profile(..) => {}
+        }
     }
 
     /// The name of the chain.

@@ -8,7 +8,7 @@ use tortie_policy::{Direction, Interface, Plane};
 
 use super::base::PASS;
 use super::content::{Content, Endpoint, Role};
-use super::graph::Graph;
+use super::graph::{ChainId, Graph};
 use super::output::Output;
 use super::state::State;
 use super::{Interfaces, is_usable};
@@ -101,7 +101,7 @@ pub(super) struct Hosts {
     dispatched: BTreeMap<(HostMap, SmolStr), SmolStr>,
     /// Chains of the host endpoint for all other interfaces.
     pub(super) wildcard: BTreeMap<HostMap, SmolStr>,
-    used: Vec<SmolStr>,
+    used: Vec<ChainId>,
 }
 
 impl Hosts {
@@ -118,9 +118,9 @@ impl Hosts {
             (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for map in HostMap::ALL {
             let mut chain = |host: &LocalHost| {
-                let name = graph.acquire(content(state, host, map)?);
-                used.push(name.clone());
-                Some(name)
+                let chain = graph.acquire(content(state, host, map)?);
+                used.push(chain);
+                Some(graph.name(chain))
             };
             let all = all.filter(|all| map.is_about(all)).and_then(&mut chain);
             for (interface, host) in &named {
@@ -139,7 +139,7 @@ impl Hosts {
         for ((map, interface), chain) in &dispatched {
             output.add(&map.name(), Element::Dispatch(interface.clone(), chain.clone()));
         }
-        self.used.iter().for_each(|name| graph.release(name));
+        self.used.iter().for_each(|chain| graph.release(*chain));
         (self.dispatched, self.wildcard, self.used) = (dispatched, wildcard, used);
     }
 }

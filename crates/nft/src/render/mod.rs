@@ -12,6 +12,7 @@ mod graph;
 mod hosts;
 mod names;
 mod output;
+mod pool;
 mod rule;
 mod sets;
 mod state;
@@ -49,13 +50,30 @@ pub struct Options {
     /// Whether decisions are recorded, for flow logs: NFLOG groups 1 (ingress) and 2 (egress).
     pub records: bool,
     /// A bit of packets' marks, for what policy before NAT and untracked policy allow: it is not asked
-    /// about again. Nobody else may use it. As default the lowest bit that Calico uses.
+    /// about again. Nobody else may use it. As default the lowest bit that Calico uses; see
+    /// [`Options::mark_within`].
     pub mark: u32,
+    /// Whether packets are dropped that belong to no connection and cannot begin one, before policy
+    /// is asked (unless `disableConntrackInvalidCheck`). Not before tracking.
+    pub drop_invalid: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { prefixes: vec![SmolStr::new_static("cali")], records: false, mark: 0x0001_0000 }
+        Options {
+            prefixes: vec![SmolStr::new_static("cali")],
+            records: false,
+            mark: 0x0001_0000,
+            drop_invalid: true,
+        }
+    }
+}
+
+impl Options {
+    /// The bit for [`Options::mark`] of those that a mask grants (`nftablesMarkMask`): the lowest.
+    /// None if it grants none.
+    pub fn mark_within(mask: u32) -> Option<u32> {
+        (mask != 0).then(|| mask & mask.wrapping_neg())
     }
 }
 
@@ -148,6 +166,24 @@ impl Renderer {
         let changes = old.iter().filter(|entry| changed(entry, new));
         let changes = changes.chain(new.iter().filter(|entry| changed(entry, old)));
         changes.for_each(|(id, _)| self.workloads.touch(id));
+        self.hosts_dirty = true;
+        self.settle();
+        *delta = self.output.end();
+    }
+
+    /// Takes in that the operator chooses otherwise. What changes is added to the delta.
+    pub fn options(&mut self, options: Options, delta: &mut Delta) {
+        if self.options == options {
+            return;
+        }
+        self.output.begin(delta);
+        self.options = options;
+        self.words = Words::new(&self.state.settings.host, &self.options);
+        if self.early.is_some() {
+            base::closed(&self.options, &mut self.output);
+        }
+        self.graph.touch_all();
+        self.state.endpoints.keys().for_each(|id| self.workloads.touch(id));
         self.hosts_dirty = true;
         self.settle();
         *delta = self.output.end();

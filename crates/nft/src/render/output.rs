@@ -4,12 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use smol_str::SmolStr;
 
-use crate::{Chain, Delta, Element, Ruleset, Set, SetKind};
+use super::pool::Pool;
+use crate::{Chain, Delta, Element, Hook, Rule, Ruleset, Set, SetKind};
 
 /// A ruleset that notes its changes in a [`Delta`].
 #[derive(Debug, Default)]
 pub(super) struct Output {
     ruleset: Ruleset,
+    rules: Pool<Rule>,
     delta: Delta,
     /// Chains that were not there before the delta.
     born: HashSet<SmolStr>,
@@ -26,8 +28,8 @@ impl Output {
     pub(super) fn begin(&mut self, delta: &mut Delta) {
         self.delta = std::mem::take(delta);
         if self.delta.is_empty() {
-            self.born.clear();
-            self.buried.clear();
+            self.born = HashSet::new();
+            self.buried = HashMap::new();
         }
     }
 
@@ -37,7 +39,9 @@ impl Output {
     }
 
     /// Makes a chain, or gives it other rules.
-    pub(super) fn put_chain(&mut self, name: &SmolStr, chain: Chain) {
+    pub(super) fn put_chain(&mut self, name: &SmolStr, hook: Option<Hook>, rules: Vec<Rule>) {
+        let rules = rules.into_iter().map(|rule| self.rules.share(rule)).collect();
+        let chain = Chain { hook, rules };
         match self.ruleset.chains.get(name) {
             Some(old) if *old == chain => return,
             Some(_) => {}

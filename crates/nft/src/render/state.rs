@@ -77,7 +77,7 @@ impl State {
         tiers: &[EndpointTier],
         direction: Direction,
         place: Place,
-    ) -> Vec<content::Tier> {
+    ) -> Vec<Arc<content::Tier>> {
         let tiers = tiers.iter().map(|tier| content::Tier {
             name: tier.name.clone(),
             direction,
@@ -88,6 +88,6 @@ impl State {
                 policies.filter(|id| self.is_enforced(id)).cloned().collect()
             },
         });
-        tiers.filter(|tier| !tier.policies.is_empty()).collect()
+        tiers.filter(|tier| !tier.policies.is_empty()).map(Arc::new).collect()
     }
 }

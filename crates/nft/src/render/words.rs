@@ -33,6 +33,8 @@ pub(super) struct Words {
     log: LogSettings,
     /// Whether decisions are recorded.
     pub(super) records: bool,
+    /// Whether packets that belong to no connection are dropped.
+    pub(super) drop_invalid: bool,
 }
 
 impl Words {
@@ -42,7 +44,8 @@ impl Words {
             DenyAction::Drop => Verdict::Drop,
             DenyAction::Reject => Verdict::Reject,
         };
-        Words { deny, mark: options.mark, log: settings.log.clone(), records: options.records }
+        let Options { mark, records, drop_invalid, .. } = *options;
+        Words { deny, mark, log: settings.log.clone(), records, drop_invalid }
     }
 
     /// A rule that logs.

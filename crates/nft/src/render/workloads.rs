@@ -1,6 +1,7 @@
 //! Workloads: their interfaces, the chains these go to, and the addresses they send from.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use smol_str::SmolStr;
@@ -10,7 +11,7 @@ use tortie_policy::{Direction, EndpointId};
 use super::base::{self, FROM_WORKLOAD, TO_WORKLOAD, UNNAMED};
 use super::content::{Content, Endpoint, Role};
 use super::criteria;
-use super::graph::Graph;
+use super::graph::{ChainId, Graph};
 use super::output::Output;
 use super::state::State;
 use super::{Interfaces, Options, is_usable};
@@ -20,20 +21,34 @@ use crate::{Element, Family};
 #[derive(Debug, Default)]
 pub(super) struct Workloads {
     wired: HashMap<EndpointId, Wired>,
-    /// Who claims an interface, in order: one in a sound cluster, else the first by name has it.
-    claims: HashMap<SmolStr, Vec<EndpointId>>,
+    /// Who claims an interface: one in a sound cluster, else the first by name has it.
+    claims: BTreeSet<(SmolStr, EndpointId)>,
     dirty: BTreeSet<EndpointId>,
 }
 
-/// A workload in the ruleset. There are many, so it is small.
+/// A workload that has an interface.
 #[derive(Debug, Default)]
 struct Wired {
     /// The interface it claims.
-    interface: Option<SmolStr>,
-    chains: Box<[SmolStr]>,
-    /// Its elements with their sets, in order.
-    elements: Box<[(SmolStr, Element)]>,
+    claimed: Option<SmolStr>,
+    /// What is in the ruleset, if it has that interface.
+    wire: Option<Wire>,
 }
+
+/// What of a workload is in the ruleset. There are many, so it is small: what it comes to is found
+/// anew when that changes.
+#[derive(Debug)]
+struct Wire {
+    endpoint: Arc<LocalEndpoint>,
+    interface: SmolStr,
+    from: ChainId,
+    to: ChainId,
+    /// Whether the interface has no name that tells.
+    unnamed: bool,
+}
+
+/// Elements with the sets they are in.
+type Elements = BTreeSet<(SmolStr, Element)>;
 
 impl Workloads {
     /// A workload has changed, come or gone.
@@ -56,17 +71,20 @@ impl Workloads {
         let mut joined = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
             let wired = state.endpoints.get(&id).zip(self.interface(&id));
-            let new = wired.map(|(e, name)| Wired::new(e, name, state, options, graph));
-            let old = self.wired.remove(&id).unwrap_or_default();
-            let new = new
-                .unwrap_or_else(|| Wired { interface: old.interface.clone(), ..Wired::default() });
-            for (set, element) in old.without(&new) {
+            let new = wired.map(|(e, name)| Wire::new(e, name, state, options, graph));
+            let Some(wired) = self.wired.get_mut(&id) else { continue };
+            let after = Wire::elements(new.as_ref(), graph);
+            let old = std::mem::replace(&mut wired.wire, new);
+            let before = Wire::elements(old.as_ref(), graph);
+            for (set, element) in before.difference(&after) {
                 output.remove(set, element.clone());
             }
-            joined.extend(new.without(&old).cloned());
-            old.chains.iter().for_each(|chain| graph.release(chain));
-            if new.interface.is_some() {
-                self.wired.insert(id, new);
+            joined.extend(after.difference(&before).cloned());
+            for chain in old.iter().flat_map(|wire| [wire.from, wire.to]) {
+                graph.release(chain);
+            }
+            if wired.claimed.is_none() {
+                self.wired.remove(&id);
             }
         }
         // What one leaves may be what another takes.
@@ -75,33 +93,32 @@ impl Workloads {
 
     /// The interface of a workload, if it is the first of those who claim it.
     fn interface(&self, id: &EndpointId) -> Option<&SmolStr> {
-        let name = self.wired.get(id)?.interface.as_ref()?;
-        let first = self.claims.get(name)?.first();
+        let name = self.wired.get(id)?.claimed.as_ref()?;
+        let first = self.claimants(name).next();
         (first == Some(id)).then_some(name)
+    }
+
+    /// Who claims an interface, in order.
+    fn claimants<'a>(&'a self, name: &'a SmolStr) -> impl Iterator<Item = &'a EndpointId> {
+        let before = EndpointId { namespace: SmolStr::default(), name: SmolStr::default() };
+        let claims = self.claims.range((name.clone(), before)..);
+        claims.take_while(move |(claimed, _)| claimed == name).map(|(_, id)| id)
     }
 
     /// Notes whose an interface is. Others who claim it, or claimed it, have to be looked at again.
     fn claim(&mut self, id: &EndpointId, name: Option<SmolStr>) {
-        let old = self.wired.get(id).and_then(|wired| wired.interface.clone());
+        let old = self.wired.get(id).and_then(|wired| wired.claimed.clone());
         if old == name {
             return;
         }
-        if let Some(old) = old {
-            let claims = self.claims.entry(old.clone()).or_default();
-            claims.retain(|other| other != id);
-            self.dirty.extend(claims.iter().cloned());
-            if claims.is_empty() {
-                self.claims.remove(&old);
-            }
+        if let Some(old) = &old {
+            self.claims.remove(&(old.clone(), id.clone()));
         }
-        if let Some(name) = &name {
-            // Room for the one there usually is.
-            let claims = self.claims.entry(name.clone()).or_insert_with(|| Vec::with_capacity(1));
-            let at = claims.partition_point(|other| other < id);
-            claims.insert(at, id.clone());
-            self.dirty.extend(claims.iter().cloned());
-        }
-        self.wired.entry(id.clone()).or_default().interface = name;
+        self.claims.extend(name.clone().map(|name| (name, id.clone())));
+        let names = old.iter().chain(&name);
+        let others: Vec<_> = names.flat_map(|name| self.claimants(name)).cloned().collect();
+        self.dirty.extend(others);
+        self.wired.entry(id.clone()).or_default().claimed = name;
     }
 }
 
@@ -111,30 +128,35 @@ fn interface(endpoint: &LocalEndpoint, interfaces: &Interfaces) -> Option<SmolSt
     is_usable(name).then(|| name.clone())
 }
 
-impl Wired {
+impl Wire {
     fn new(
-        endpoint: &LocalEndpoint,
+        endpoint: &Arc<LocalEndpoint>,
         interface: &SmolStr,
         state: &State,
         options: &Options,
         graph: &mut Graph,
-    ) -> Wired {
-        let from = graph.acquire(content(endpoint, state, Direction::Egress));
-        let to = graph.acquire(content(endpoint, state, Direction::Ingress));
-        let dispatch = |chain: &SmolStr| Element::Dispatch(interface.clone(), chain.clone());
-        let mut elements: BTreeSet<(SmolStr, Element)> = sources(endpoint, interface).collect();
-        elements.insert((FROM_WORKLOAD, dispatch(&from)));
-        elements.insert((TO_WORKLOAD, dispatch(&to)));
-        if !options.prefixes.iter().any(|prefix| interface.starts_with(prefix.as_str())) {
-            elements.extend(UNNAMED.into_iter().map(|(map, chain)| (map, dispatch(&chain))));
+    ) -> Wire {
+        Wire {
+            endpoint: Arc::clone(endpoint),
+            interface: interface.clone(),
+            from: graph.acquire(content(endpoint, state, Direction::Egress)),
+            to: graph.acquire(content(endpoint, state, Direction::Ingress)),
+            unnamed: !options.prefixes.iter().any(|prefix| interface.starts_with(prefix.as_str())),
         }
-        let elements = elements.into_iter().collect();
-        Wired { interface: Some(interface.clone()), chains: [from, to].into(), elements }
     }
 
-    /// The elements that another has not.
-    fn without<'a>(&'a self, other: &'a Wired) -> impl Iterator<Item = &'a (SmolStr, Element)> {
-        self.elements.iter().filter(|element| other.elements.binary_search(element).is_err())
+    /// What is in the ruleset: nothing without a workload.
+    fn elements(wire: Option<&Wire>, graph: &Graph) -> Elements {
+        let Some(Wire { endpoint, interface, from, to, unnamed }) = wire else {
+            return Elements::new();
+        };
+        let dispatch = |chain| Element::Dispatch(interface.clone(), chain);
+        let mut elements: Elements = sources(endpoint, interface).collect();
+        elements.insert((FROM_WORKLOAD, dispatch(graph.name(*from))));
+        elements.insert((TO_WORKLOAD, dispatch(graph.name(*to))));
+        let unnamed = UNNAMED.into_iter().filter(|_| *unnamed);
+        elements.extend(unnamed.map(|(map, chain)| (map, dispatch(chain))));
+        elements
     }
 }
 

@@ -1,5 +1,7 @@
 //! The rules of each chain, from its content and the state.
 
+use std::sync::Arc;
+
 use smol_str::SmolStr;
 use tortie_calc::SetId;
 use tortie_policy::{Action, BeforePolicy, CompatPoint, Direction, Plane, PolicyId};
@@ -23,8 +25,8 @@ pub(super) enum Input {
 #[derive(Debug, Default)]
 pub(super) struct Written {
     pub(super) rules: Vec<Rule>,
-    /// The chains it jumps to.
-    pub(super) targets: Vec<Content>,
+    /// The chains it jumps to, with their names.
+    pub(super) targets: Vec<(SmolStr, Content)>,
     /// What it was written from, besides settings.
     pub(super) inputs: Vec<Input>,
 }
@@ -55,9 +57,9 @@ pub(super) type Nodes = std::collections::BTreeSet<std::net::IpAddr>;
 
 impl Written {
     fn jump(&mut self, target: Content) {
-        let verdict = Some(Verdict::Jump(target.name()));
-        self.rules.push(Rule { verdict, ..Rule::default() });
-        self.targets.push(target);
+        let name = target.name();
+        self.rules.push(Rule { verdict: Some(Verdict::Jump(name.clone())), ..Rule::default() });
+        self.targets.push((name, target));
     }
 
     /// The rules of a policy. One that is missing denies.
@@ -133,7 +135,7 @@ fn write_endpoint(
     let rules = before(endpoint, state, writer, nodes);
     let mut written = Written { rules, ..Written::default() };
     for tier in &endpoint.tiers {
-        written.jump(Content::Tier(tier.clone()));
+        written.jump(Content::Tier(Arc::clone(tier)));
     }
     if endpoint.goes_on() {
         return written;
@@ -154,21 +156,21 @@ fn write_endpoint(
 
 /// What decides before policy.
 fn before(endpoint: &Endpoint, state: &State, writer: &Writer<'_>, nodes: &Nodes) -> Vec<Rule> {
-    let invalid = drop_invalid(writer);
+    let invalid = writer.words.drop_invalid.then(|| drop_invalid(writer));
     match (endpoint.role, endpoint.direction) {
-        (Role::Workload { .. }, Direction::Ingress) => vec![invalid],
+        (Role::Workload { .. }, Direction::Ingress) => Vec::from_iter(invalid),
         (Role::Workload { .. }, Direction::Egress) => {
             let tunnels = no_tunnels(state).into_iter().map(|(before, matches)| {
                 let subject = fixed(before.name());
                 let origin = Origin { subject, direction: Direction::Egress, rule: None };
                 writer.decide(matches, Outcome::Deny, &origin)
             });
-            std::iter::once(invalid).chain(tunnels).collect()
+            invalid.into_iter().chain(tunnels).collect()
         }
         (Role::Host { plane }, _) => {
             let mut rules = Vec::new();
             rules.extend(endpoint.after_early.then(|| allowed_before(writer)));
-            rules.extend((plane != Plane::Untracked).then_some(invalid));
+            rules.extend(invalid.filter(|_| plane != Plane::Untracked));
             if plane != Plane::Forward {
                 rules.extend(failsafes::rules(state.host(), plane, endpoint.direction, nodes));
             }

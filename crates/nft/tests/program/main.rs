@@ -27,7 +27,7 @@ use crate::world::{counting, delta, seed, world};
 /// What is in the kernel, without handles and counters.
 fn assert_is(kernel: &Memory, ruleset: &Ruleset) {
     let state = kernel.state.as_ref().expect("the table is there");
-    let marks = |chain: &Chain| chain.rules.iter().map(Rule::mark).collect::<Vec<_>>();
+    let marks = |chain: &Chain| chain.rules.iter().map(|rule| rule.mark()).collect::<Vec<_>>();
     let want: BTreeMap<_, _> =
         ruleset.chains.iter().map(|(name, chain)| (name, (chain.hook, marks(chain)))).collect();
     let there = |chain: &memory::MemoryChain| {
@@ -225,7 +225,7 @@ proptest! {
 
 /// A ruleset with one chain.
 fn one_chain(rules: Vec<Rule>) -> Ruleset {
-    let chains = [(SmolStr::from("c"), Chain { hook: None, rules })];
+    let chains = [(SmolStr::from("c"), Chain::new(None, rules))];
     Ruleset { chains: chains.into(), ..Ruleset::default() }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn world((rules, elements): &Seed) -> Ruleset {
     }
     for &(chain, what, argument) in rules {
         let rule = rule(&mut ruleset, chain, what, argument);
-        ruleset.chains.entry(chain_name(chain)).or_default().rules.push(rule);
+        ruleset.chains.entry(chain_name(chain)).or_default().rules.push(rule.into());
     }
     for &(set, element) in elements {
         add_element(&mut ruleset, set, element);

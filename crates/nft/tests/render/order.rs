@@ -95,6 +95,17 @@ impl Followed {
         self.renderer.interfaces(self.interfaces.clone(), &mut self.delta);
     }
 
+    fn choose_options(&mut self, dice: &mut Dice) {
+        let prefixes = [vec!["cali".into()], vec!["cali".into(), "veth".into()]];
+        self.options = Options {
+            prefixes: prefixes[dice.roll(2)].clone(),
+            records: dice.roll(2) == 0,
+            mark: Options::mark_within([0xffff_0000, 0x0000_0a00][dice.roll(2)]).unwrap(),
+            drop_invalid: dice.roll(2) == 0,
+        };
+        self.renderer.options(self.options.clone(), &mut self.delta);
+    }
+
     fn check(&mut self, dice: &mut Dice) -> Result<(), TestCaseError> {
         self.program();
         let mut updates = told(&self.state);
@@ -172,7 +183,6 @@ fn steps(from: &[Resource], to: &[Resource], dice: &mut Dice) -> Vec<(Key, Optio
 
 fn journey(worlds: &[Vec<Resource>], options: Options, seed: u64) -> Result<(), TestCaseError> {
     let (mut dice, mut followed) = (Dice(seed), Followed::new(options));
-    let closed = followed.renderer.ruleset().clone();
     let mut before: &[Resource] = &[];
     for (number, resources) in worlds.iter().enumerate() {
         let often = 1 + dice.roll(10);
@@ -184,9 +194,14 @@ fn journey(worlds: &[Vec<Resource>], options: Options, seed: u64) -> Result<(), 
             if dice.roll(12) == 0 {
                 followed.find_interfaces(&mut dice);
             }
+            if dice.roll(20) == 0 {
+                followed.choose_options(&mut dice);
+            }
         }
         if number == 0 {
-            prop_assert_eq!(&closed, followed.renderer.ruleset(), "something before all is known");
+            let closed = Renderer::new(followed.options.clone());
+            let (closed, now) = (closed.ruleset(), followed.renderer.ruleset());
+            prop_assert_eq!(closed, now, "something before all is known");
             followed.calculation.in_sync();
         }
         followed.flush(&mut dice);

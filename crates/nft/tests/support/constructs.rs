@@ -37,7 +37,7 @@ pub fn rule(matches: Vec<Match>, verdict: Verdict) -> Rule {
 /// A ruleset of one base chain and a chain `other`.
 fn one(point: HookPoint, priority: i32, rules: Vec<Rule>) -> Ruleset {
     let hook = Some(Hook { point, priority });
-    let base = ("base".into(), Chain { hook, rules });
+    let base = ("base".into(), Chain::new(hook, rules));
     Ruleset { chains: [base, ("other".into(), Chain::default())].into(), ..Ruleset::default() }
 }
 

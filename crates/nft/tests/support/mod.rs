@@ -39,7 +39,7 @@ pub fn program(ruleset: &Ruleset) -> Vec<Op> {
             batch.push(Op::AddRule {
                 chain: name.clone(),
                 place: Place::Last,
-                rule: Arc::new(rule.clone()),
+                rule: Arc::clone(rule),
                 counter: Counter::default(),
             });
         }

@@ -162,8 +162,8 @@ impl Random {
             }
         }
         for name in ["c1", "c2", "c3"] {
-            let rules = (0..self.below(8)).map(|_| self.rule()).collect();
-            ruleset.chains.insert(name.into(), Chain { hook: None, rules });
+            let rules: Vec<Rule> = (0..self.below(8)).map(|_| self.rule()).collect();
+            ruleset.chains.insert(name.into(), Chain::new(None, rules));
         }
         let rules = (0..self.below(16)).map(|_| self.rule()).collect();
         let base = super::constructs::input(rules).chains.remove("base").unwrap();
