@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::Api;
+use crate::auth::{Caller, Credentials, Peer};
 use crate::body;
 use crate::discovery;
 use crate::kinds::Verbs;
@@ -43,6 +44,7 @@ pub(crate) struct Handler {
     pub(crate) api: Arc<Api>,
     requests: Arc<Semaphore>,
     watches: Arc<Semaphore>,
+    credentials: Credentials,
 }
 
 /// A request to a resource.
@@ -53,15 +55,16 @@ struct Call<'a> {
 }
 
 impl Handler {
-    pub(crate) fn new(api: Arc<Api>, limits: Limits) -> Handler {
+    pub(crate) fn new(api: Arc<Api>, limits: Limits, credentials: Credentials) -> Handler {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Handler { api, requests: semaphore(limits.requests), watches: semaphore(limits.watches) }
+        let (requests, watches) = (semaphore(limits.requests), semaphore(limits.watches));
+        Handler { api, requests, watches, credentials }
     }
 
     /// The answer to a request, whatever it is.
-    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         let (head, body) = request.into_parts();
-        match self.answer(&head, body).await {
+        match self.admitted(&head, body, peer).await {
             Ok(response) => response,
             Err(status) => {
                 tracing::debug!(code = status.code().as_u16(), "refused");
@@ -70,18 +73,38 @@ impl Handler {
         }
     }
 
-    async fn answer(&self, head: &Parts, body: Incoming) -> Result<Response<Body>, Status> {
-        let path = head.uri.path();
-        match path {
-            "/healthz" | "/livez" | "/readyz" => return health(&head.method),
-            "/version" | "/version/" => return get_only(head, discovery::version),
-            "/" => {
-                return get_only(
-                    head,
-                    || json!({"paths": ["/api", "/apis", "/openapi/v3", "/version"]}),
-                );
+    /// What anybody may see, and the rest for those who are known.
+    async fn admitted(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        peer: &Peer,
+    ) -> Result<Response<Body>, Status> {
+        let now = (self.api.environment.clock)();
+        let caller = self.credentials.caller(peer, &head.headers, now)?;
+        match head.uri.path() {
+            "/healthz" | "/livez" | "/readyz" => health(&head.method),
+            "/version" | "/version/" => get_only(head, discovery::version),
+            _ if caller.is_anonymous() => {
+                Err(Status::unauthorized("show a client certificate or a bearer token"))
             }
-            _ => {}
+            _ => self.answer(head, body, &caller).await,
+        }
+    }
+
+    async fn answer(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        caller: &Caller,
+    ) -> Result<Response<Body>, Status> {
+        if !caller.is_master() {
+            return Err(Status::denied("only `system:masters` may do anything so far"));
+        }
+        let path = head.uri.path();
+        if path == "/" {
+            let paths = json!({"paths": ["/api", "/apis", "/openapi/v3", "/version"]});
+            return get_only(head, || paths);
         }
         let registry = self.api.registry();
         if path.starts_with("/openapi/") {

@@ -4,14 +4,16 @@
 //!
 //! What may be stored is what can be enforced: admission is `tortie-policy`'s own conversion.
 //!
-//! [`Server`] is the server, without TLS: it is for this machine alone. docs/design/apiserver.md has
-//! the contract and the reasons.
+//! [`Server`] is the server, [`cli`] its command. docs/design/apiserver.md and
+//! docs/design/security.md have the contract and the reasons.
 
 mod admission;
 mod api;
 mod apply;
+mod auth;
 mod body;
 mod boot;
+pub mod cli;
 mod control;
 mod defaults;
 mod discovery;
@@ -33,10 +35,12 @@ mod server;
 mod status;
 mod strategic;
 mod table;
+pub mod tls;
 mod view;
 mod watch;
 mod write;
 
+pub use auth::{Credential, Entry, Register, RegisterError, new_token};
 pub use environment::Environment;
 pub use handle::Limits;
-pub use server::{Options, Server, StartError};
+pub use server::{Door, Options, Server, StartError};

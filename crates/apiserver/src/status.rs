@@ -43,6 +43,11 @@ impl Status {
         Status::new(StatusCode::BAD_REQUEST, "BadRequest", message)
     }
 
+    /// It is not known who asks.
+    pub(crate) fn unauthorized(why: &str) -> Status {
+        Status::new(StatusCode::UNAUTHORIZED, "Unauthorized", format!("Unauthorized: {why}"))
+    }
+
     /// There is nothing under this path.
     pub(crate) fn no_such_path() -> Status {
         let message = "the server could not find the requested resource";
@@ -75,6 +80,11 @@ impl Status {
     pub(crate) fn forbidden(kind: &Kind, name: &str, why: &str) -> Status {
         let message = format!("{} \"{name}\" is forbidden: {why}", kind.qualified());
         Status::new(StatusCode::FORBIDDEN, "Forbidden", message).about(kind, name)
+    }
+
+    /// Whoever asks may not do it.
+    pub(crate) fn denied(message: impl Into<String>) -> Status {
+        Status::new(StatusCode::FORBIDDEN, "Forbidden", message)
     }
 
     /// Fields that cannot be as they are, each with its reason.

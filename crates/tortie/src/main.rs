@@ -47,7 +47,7 @@ enum Command {
     /// The agent of a node: keeps its kernel and its sidecars to policy
     Agent(tortie_agent::cli::Cli),
     /// A Kubernetes API over a store of its own, for kubectl
-    Apiserver(commands::apiserver::Args),
+    Apiserver(tortie_apiserver::cli::Args),
     /// Look at what the node's agent tells sidecars
     Policysync(commands::policysync::Args),
     /// The authorizer that answers Envoy
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         Command::Calc(args) => commands::calc::run(&args),
         Command::Nft(args) => commands::nft::run(&args),
         Command::Agent(args) => return tortie_agent::cli::run(&args),
-        Command::Apiserver(args) => commands::apiserver::run(&args),
+        Command::Apiserver(args) => return tortie_apiserver::cli::run(&args),
         Command::Policysync(args) => commands::policysync::run(&args),
         Command::Authz(args) => return tortie_authz::cli::run(args),
         Command::Lab(args) => tortie_lab::cli::run(args).map_err(Failure::from),

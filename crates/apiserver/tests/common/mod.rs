@@ -2,13 +2,15 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod process;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
-use tortie_apiserver::{Options, Server};
+use tortie_apiserver::{Door, Options, Server};
 use tortie_daemon::shutdown::{self, Trigger};
 use tortie_store::{Engine, Local};
 
@@ -40,7 +42,8 @@ impl Cluster {
         let address = runtime.block_on(async {
             let store = Local::in_memory(tortie_store::Options::default()).await.unwrap();
             let any = SocketAddr::from(([127, 0, 0, 1], 0));
-            let server = Server::start(any, Engine::Local(store), options).await.unwrap();
+            let server =
+                Server::start([Door::Open(any)], Engine::Local(store), options).await.unwrap();
             let address = server.address().unwrap();
             tokio::spawn(server.serve(drain));
             address
@@ -67,16 +70,7 @@ impl Cluster {
 
     /// Runs kubectl.
     pub fn kubectl(&self, arguments: &[&str], input: &str) -> Said {
-        let mut command = self.command(&kubectl().unwrap(), arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        Said {
-            ok: output.status.success(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        said(self.command(&kubectl().unwrap(), arguments), input)
     }
 
     /// Starts kubectl, for what has no end.
@@ -112,6 +106,25 @@ impl Drop for Cluster {
             runtime.shutdown_background();
         }
     }
+}
+
+fn said(mut command: Command, input: &str) -> Said {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Said {
+        ok: output.status.success(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Runs kubectl in a home of its own.
+fn run_kubectl(home: &Path, arguments: &[&str], input: &str) -> Said {
+    let mut command = Command::new(kubectl().unwrap());
+    command.args(arguments).env("HOME", home).env_remove("KUBECONFIG");
+    said(command, input)
 }
 
 /// The kubectl to use: `$KUBECTL`, the one that scripts/ensure.sh fetched, or that of the PATH.

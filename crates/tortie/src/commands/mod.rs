@@ -1,6 +1,5 @@
 //! One module per command: its arguments, and `run`, which gives the exit status.
 
-pub(crate) mod apiserver;
 pub(crate) mod calc;
 pub(crate) mod connectivity;
 pub(crate) mod demo;

@@ -1,0 +1,69 @@
+//! Callers, and the connections they come by.
+
+use smol_str::SmolStr;
+
+use crate::tls::Subject;
+
+/// The group that may do everything.
+pub(crate) const MASTERS: &str = "system:masters";
+
+/// The group of everybody who is known.
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+
+/// The user of this machine's own programs.
+pub(crate) const LOCAL: &str = "system:tortie";
+
+const ANONYMOUS: (&str, &str) = ("system:anonymous", "system:unauthenticated");
+
+/// What is known of the other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) enum Peer {
+    /// It has the rights of the server's own user on this machine.
+    Local,
+    /// It has shown a certificate.
+    Certificate(Subject),
+    /// It has shown a certificate that is not to be trusted, for this reason.
+    Untrusted(String),
+    /// Nothing.
+    Unknown,
+}
+
+/// Somebody who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) user: SmolStr,
+    pub(crate) groups: Vec<SmolStr>,
+    /// Who acts as this user, if somebody does.
+    pub(crate) impersonator: Option<SmolStr>,
+}
+
+impl Caller {
+    /// Somebody who has proven to be a user.
+    pub(crate) fn known(user: &str, groups: impl IntoIterator<Item = SmolStr>) -> Caller {
+        let mut all: Vec<SmolStr> = groups.into_iter().collect();
+        if !all.iter().any(|group| group == AUTHENTICATED) {
+            all.push(AUTHENTICATED.into());
+        }
+        Caller { user: user.into(), groups: all, impersonator: None }
+    }
+
+    /// This machine's own programs.
+    pub(crate) fn local() -> Caller {
+        Caller::known(LOCAL, [SmolStr::new_static(MASTERS)])
+    }
+
+    /// Somebody who has proven nothing.
+    pub(crate) fn anonymous() -> Caller {
+        let (user, group) = ANONYMOUS;
+        Caller { user: user.into(), groups: vec![group.into()], impersonator: None }
+    }
+
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.user == ANONYMOUS.0
+    }
+
+    /// Whether they may do everything, whatever roles say.
+    pub(crate) fn is_master(&self) -> bool {
+        self.groups.iter().any(|group| group == MASTERS)
+    }
+}

@@ -1,0 +1,155 @@
+//! From what a caller shows to who that is.
+
+use std::time::SystemTime;
+
+use axum::http::{HeaderMap, header};
+use smol_str::SmolStr;
+
+use super::caller::{Caller, Peer};
+use super::register::{Entry, Register, RegisterError};
+use crate::status::Status;
+use crate::tls::Subject;
+
+/// Knows users by their credentials.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Credentials {
+    /// The users that were added; a server without a folder has none.
+    register: Option<Register>,
+}
+
+impl Credentials {
+    pub(crate) fn new(register: Option<Register>) -> Credentials {
+        Credentials { register }
+    }
+
+    /// Who calls. A token says it if there is one, else the connection.
+    ///
+    /// # Errors
+    /// If something is shown that does not count: that is no way to be nobody.
+    pub(crate) fn caller(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+        now: SystemTime,
+    ) -> Result<Caller, Status> {
+        let mut given = headers.get_all(header::AUTHORIZATION).iter();
+        match (given.next(), given.next(), peer) {
+            (Some(value), None, _) => self.token(value.to_str().unwrap_or_default(), now),
+            (Some(_), Some(_), _) => Err(Status::unauthorized("more than one token")),
+            (None, _, Peer::Local) => Ok(Caller::local()),
+            (None, _, Peer::Certificate(subject)) => self.certificate(subject, now),
+            (None, _, Peer::Untrusted(why)) => Err(Status::unauthorized(why)),
+            (None, _, Peer::Unknown) => Ok(Caller::anonymous()),
+        }
+    }
+
+    fn token(&self, authorization: &str, now: SystemTime) -> Result<Caller, Status> {
+        let bad = || Status::unauthorized("the token is unknown, has ended or was revoked");
+        let (scheme, token) = authorization.split_once(' ').unwrap_or_default();
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Status::unauthorized("the Authorization header has no bearer token"));
+        }
+        let register = self.register.as_ref().ok_or_else(bad)?;
+        let entry = register.token(token.trim()).map_err(unreadable)?;
+        entry.filter(|entry| entry.counts(now)).map(|entry| of(&entry)).ok_or_else(bad)
+    }
+
+    fn certificate(&self, subject: &Subject, now: SystemTime) -> Result<Caller, Status> {
+        // A connection may outlive the certificate it was begun with.
+        if SystemTime::from(subject.not_after) <= now {
+            return Err(Status::unauthorized("the client certificate has ended"));
+        }
+        if subject.user.is_empty() {
+            return Err(Status::unauthorized("the client certificate names no user"));
+        }
+        let register = self.register.as_ref();
+        let entry = register.map(|register| register.certificate(&subject.serial)).transpose();
+        match entry.map_err(unreadable)?.flatten() {
+            Some(entry) if !entry.counts(now) => {
+                Err(Status::unauthorized("the client certificate was revoked"))
+            }
+            // A certificate has room for one group of those that were given.
+            Some(entry) if entry.user == subject.user => Ok(of(&entry)),
+            _ => Ok(Caller::known(&subject.user, subject.groups.iter().cloned())),
+        }
+    }
+}
+
+fn of(entry: &Entry) -> Caller {
+    Caller::known(&entry.user, entry.groups.iter().map(SmolStr::new))
+}
+
+fn unreadable(error: RegisterError) -> Status {
+    tracing::error!(%error, "nobody can be known by token or certificate");
+    Status::unavailable("the server cannot read its list of users")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use time::{Duration, OffsetDateTime};
+
+    use super::super::register::{Credential, new_token};
+    use super::*;
+
+    fn subject(user: &str, serial: &str, days: i64) -> Subject {
+        Subject {
+            user: user.into(),
+            groups: vec!["own".into()],
+            serial: serial.to_owned(),
+            names: Vec::new(),
+            not_after: OffsetDateTime::now_utc() + Duration::days(days),
+            authority: Vec::new(),
+            key_id: Vec::new(),
+            is_ca: false,
+        }
+    }
+
+    #[test]
+    fn callers_are_who_they_prove_to_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, register) = (SystemTime::now(), Register::new(folder.path()));
+        let (token, kept) = new_token().unwrap();
+        let entry = |user: &str, credential, revoked| Entry {
+            user: user.to_owned(),
+            groups: vec!["dev".into(), "ops".into()],
+            credential,
+            created: 0,
+            expires: i64::MAX,
+            revoked,
+        };
+        let serial = |serial: &str| Credential::Certificate(serial.to_owned());
+        register.add(entry("ada", kept, false), now).unwrap();
+        register.add(entry("bob", serial("b0"), false), now).unwrap();
+        register.add(entry("eve", serial("ee"), true), now).unwrap();
+        let credentials = Credentials::new(Some(register));
+        let bearer = format!("Bearer {token}");
+        let shown = |user, serial, days| Peer::Certificate(subject(user, serial, days));
+        let cases: [(&[&str], Peer, &str); 13] = [
+            (&[], Peer::Local, "system:tortie system:masters,system:authenticated"),
+            (&[], Peer::Unknown, "system:anonymous system:unauthenticated"),
+            (&[&bearer], Peer::Unknown, "ada dev,ops,system:authenticated"),
+            (&[&bearer], Peer::Local, "ada dev,ops,system:authenticated"),
+            (&["Bearer tortie-guess"], Peer::Local, "401"),
+            (&["Basic YTpi"], Peer::Unknown, "401"),
+            (&[&bearer, &bearer], Peer::Unknown, "401"),
+            (&[], shown("cy", "1", 1), "cy own,system:authenticated"),
+            (&[], shown("bob", "b0", 1), "bob dev,ops,system:authenticated"),
+            (&[], shown("eve", "ee", 1), "401"),
+            (&[], shown("cy", "1", -1), "401"),
+            (&[], shown("", "1", 1), "401"),
+            (&[], Peer::Untrusted("it is not signed by us".into()), "401"),
+        ];
+        for (authorization, peer, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for value in authorization {
+                headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+            }
+            let found = match credentials.caller(&peer, &headers, now) {
+                Ok(caller) => format!("{} {}", caller.user, caller.groups.join(",")),
+                Err(status) => status.code().as_u16().to_string(),
+            };
+            assert_eq!(found, expected, "{authorization:?} {peer:?}");
+        }
+    }
+}
