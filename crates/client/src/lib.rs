@@ -1,6 +1,8 @@
-//! Where resources come from: files today, the Kubernetes API later, as one stream of changes.
+//! Where resources come from: files, and the Kubernetes API.
 
 pub mod files;
+#[cfg(feature = "server")]
+pub mod server;
 mod watch;
 mod yaml;
 

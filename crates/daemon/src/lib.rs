@@ -1,6 +1,7 @@
 //! What every long-running program shares, without any knowledge of policy:
 //!
 //! - [`admin`]: metrics, readiness and the log's filter over [`http`];
+//! - [`backoff`]: pauses between attempts;
 //! - [`log`]: one line per event on standard error, for people or as JSON;
 //! - [`metrics`]: what `prometheus-client` lacks;
 //! - [`readiness`]: ready when nothing is being waited for;
@@ -9,6 +10,7 @@
 //! - [`mod@file`]: replacing a file without a moment of half of it.
 
 pub mod admin;
+pub mod backoff;
 pub mod file;
 pub mod http;
 pub mod log;

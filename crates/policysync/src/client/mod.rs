@@ -5,7 +5,6 @@
 //! and while a new connection is still being told everything. A message that cannot be understood,
 //! or that comes out of order, ends the connection; the next one starts from nothing.
 
-mod backoff;
 mod session;
 mod status;
 
@@ -16,9 +15,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tortie_calc::State;
+use tortie_daemon::backoff::Backoff;
 use tortie_policy::Compat;
 
-use backoff::Backoff;
 pub use session::{SessionError, watch};
 pub use status::{Link, Status};
 

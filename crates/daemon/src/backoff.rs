@@ -1,10 +1,10 @@
-//! Pauses between attempts.
+//! Pauses between attempts to reach somebody.
 
 use std::time::Duration;
 
 /// Pauses that double up to a limit, each shortened at random by up to a half.
-#[derive(Debug)]
-pub(super) struct Backoff {
+#[derive(Debug, Clone)]
+pub struct Backoff {
     first: Duration,
     longest: Duration,
     next: Duration,
@@ -12,25 +12,31 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    pub(super) fn new(first: Duration, longest: Duration, seed: u64) -> Backoff {
+    /// `seed` decides about chance: those that must not act together need different ones.
+    pub fn new(first: Duration, longest: Duration, seed: u64) -> Backoff {
         // Spreads small seeds over all bits; zero would stay zero.
         let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         Backoff { first, longest, next: first, random }
     }
 
     /// Starts over.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.next = self.first;
     }
 
     /// The next pause.
-    pub(super) fn pause(&mut self) -> Duration {
+    pub fn pause(&mut self) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(self.longest);
         full.mul_f64(1.0 - self.fraction() / 2.0)
     }
 
-    /// A random number from 0 to 1. Sidecars need different ones, not good ones: xorshift.
+    /// A random duration below the limit.
+    pub fn chance(&mut self, limit: Duration) -> Duration {
+        limit.mul_f64(self.fraction())
+    }
+
+    /// A random number from 0 to 1. They have to be different, not good: xorshift.
     fn fraction(&mut self) -> f64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

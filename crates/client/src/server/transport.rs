@@ -1,0 +1,113 @@
+//! Connections: TLS and plain TCP, Unix sockets, and who we are on them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::Uri;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use kube::client::{Body, ClientBuilder, ConfigExt};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::net::UnixStream;
+use tower::{BoxError, ServiceExt};
+
+use super::Error;
+use super::place::Found;
+
+/// How long it may take to be connected.
+const CONNECT: Duration = Duration::from_secs(10);
+/// When a silent connection is asked whether it is still there, how often, and how many times: a
+/// server that is gone without a word is noticed within a minute.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(20), Duration::from_secs(10), 3);
+
+/// What it takes to speak to a server, and its address for messages.
+pub(super) async fn client(found: Found) -> Result<(Client, String), Error> {
+    let config = match found {
+        Found::Url(url) => match url.strip_prefix("unix://") {
+            Some(path) => return Ok((unix(Path::new(path))?, url)),
+            None => Config::new(parse(&url)?),
+        },
+        Found::Kubeconfig { files, context, server } => {
+            kubeconfig(&files, context, server.as_deref()).await?
+        }
+        Found::InCluster => Config::incluster()
+            .map_err(|error| Error::Place(format!("credentials of this pod: {error}")))?,
+    };
+    let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    let connector = config.rustls_https_connector_with_connector(tcp());
+    let connector = connector.map_err(|error| unusable(&url, &error))?;
+    Ok((build(connector, &config)?, url))
+}
+
+fn parse(url: &str) -> Result<Uri, Error> {
+    let uri = url.parse::<Uri>().ok();
+    uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https"))).ok_or_else(|| {
+        Error::Place(format!(
+            "`{url}` is no address of an API server\nhint: https://…, http://… or unix:///path"
+        ))
+    })
+}
+
+async fn kubeconfig(
+    files: &[PathBuf],
+    context: Option<String>,
+    server: Option<&str>,
+) -> Result<Config, Error> {
+    let names = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(":");
+    let wrong = |error| Error::Place(format!("kubeconfig `{names}`: {error}"));
+    let merged = files.iter().try_fold(Kubeconfig::default(), |merged, file| {
+        Kubeconfig::read_from(file).and_then(|next| merged.merge(next))
+    });
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    let config = Config::from_custom_kubeconfig(merged.map_err(wrong)?, &options).await;
+    let mut config = config.map_err(wrong)?;
+    if let Some(server) = server {
+        config.cluster_url = parse(server)?;
+    }
+    Ok(config)
+}
+
+fn tcp() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_nodelay(true);
+    let (after, every, times) = KEEPALIVE;
+    connector.set_keepalive(Some(after));
+    connector.set_keepalive_interval(Some(every));
+    connector.set_keepalive_retries(Some(times));
+    connector
+}
+
+/// Who connects to the socket is who we are: no credentials are sent.
+fn unix(path: &Path) -> Result<Client, Error> {
+    let path: Arc<Path> = path.into();
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = Arc::clone(&path);
+        Box::pin(async move { UnixStream::connect(&path).await.map(TokioIo::new) })
+    });
+    build(connector, &Config::new(Uri::from_static("http://localhost")))
+}
+
+fn build<C>(connector: C, config: &Config) -> Result<Client, Error>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
+    let http = legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
+    let wrong = |error| unusable(&config.cluster_url.to_string(), &error);
+    let headers = config.extra_headers_layer().map_err(wrong)?;
+    let builder = ClientBuilder::new(http.map_err(BoxError::from), "default")
+        .with_layer(&config.base_uri_layer())
+        .with_layer(&headers);
+    Ok(match config.auth_layer().map_err(wrong)? {
+        Some(credentials) => builder.with_layer(&credentials).build(),
+        None => builder.build(),
+    })
+}
+
+fn unusable(url: &str, error: &kube::Error) -> Error {
+    Error::Place(format!("what is needed to connect to `{url}` cannot be used: {error}"))
+}
