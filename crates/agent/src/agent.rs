@@ -1,4 +1,4 @@
-//! The agent, put together: files, calculation, Policy Sync, the kernel, signals.
+//! The agent, put together: resources, calculation, Policy Sync, the kernel, signals.
 
 use std::io;
 use std::path::PathBuf;
@@ -23,10 +23,10 @@ use tortie_nft::render::{Options, Renderer};
 use tortie_nft::{Delta, Events, Kernel as _, Netlink};
 use tortie_policysync::server::{self, OwnPod, Server};
 
-use crate::engine::{Batch, Engine};
+use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::network::{self, Lock, LockError, Network, Teller};
-use crate::source::{Files, Reading};
+use crate::source::{self, Files};
 
 /// How long work in progress may take to end after a signal.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -38,10 +38,8 @@ const COUNT: Duration = Duration::from_secs(1);
 pub struct Config {
     /// The node whose workloads are served.
     pub node: SmolStr,
-    /// Files and folders with resources.
-    pub files: Vec<PathBuf>,
-    /// Whether folders are read with everything below them.
-    pub recursive: bool,
+    /// Where resources come from.
+    pub source: Source,
     /// Below which directory sidecars get their policy, whatever FelixConfiguration says.
     pub policy_sync_prefix: Option<PathBuf>,
     /// Permission bits and group of the sockets there, and which there are.
@@ -50,6 +48,20 @@ pub struct Config {
     pub network: Option<Options>,
     /// Where to serve metrics and readiness.
     pub admin: Option<Place>,
+}
+
+/// Where resources come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Files and folders, read again when they change.
+    Files {
+        /// The files and folders.
+        paths: Vec<PathBuf>,
+        /// Whether folders are read with everything below them.
+        recursive: bool,
+    },
+    /// A Kubernetes API.
+    Server(tortie_client::server::Place),
 }
 
 /// Why the agent did not start.
@@ -61,6 +73,9 @@ pub enum AgentError {
     /// A file cannot be followed.
     #[error("{0}")]
     Watch(String),
+    /// There is no API server, or no way to speak to it.
+    #[error(transparent)]
+    Server(#[from] tortie_client::server::Error),
     /// The admin interface has no place.
     #[error(transparent)]
     Admin(#[from] ListenError),
@@ -83,7 +98,7 @@ impl AgentError {
     /// and cannot be had.
     pub fn exit_code(&self) -> u8 {
         match self {
-            AgentError::Files(_) | AgentError::Watch(_) => 2,
+            AgentError::Files(_) | AgentError::Watch(_) | AgentError::Server(_) => 2,
             AgentError::Admin(_)
             | AgentError::Lock(_)
             | AgentError::Kernel(_)
@@ -102,13 +117,17 @@ fn listed(errors: &[FileError]) -> String {
 /// Works until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// If the files are broken at the start, or a place to listen on cannot be had. Files that break
-/// later are logged; the last good set stays in force.
+/// If the files are broken at the start, nothing says which API server to ask, or a place to listen
+/// on cannot be had. Files that break later, and a server that cannot be reached, are logged; the
+/// last good set stays in force.
 pub async fn run(config: Config, log: Option<Handle>) -> Result<(), AgentError> {
     let mut signals = Signals::catch()?;
-    let (readiness, guard) = Readiness::new("files", "the first load");
+    let (readiness, guard) = Readiness::new("source", "the first resources");
     let mut registry = Registry::with_prefix("tortie");
     let metrics = Arc::new(Metrics::new(&mut registry));
+    if matches!(config.source, Source::Server(_)) {
+        metrics.register_server(&mut registry);
+    }
     let mut kernel = None;
     if let Some(options) = &config.network {
         kernel = Some(Kernel::start(options.clone(), &readiness, &mut registry)?);
@@ -116,18 +135,11 @@ pub async fn run(config: Config, log: Option<Handle>) -> Result<(), AgentError> 
     let admin = Admin { registry: Arc::new(registry), readiness, log };
     let trigger = serve_admin(&config, admin).await?;
 
-    let files = Files::new(config.files.clone(), config.recursive);
-    // Watched before read: a change in between is seen.
-    let watch = Watch::new(files.paths(), files.recursive());
-    let watch = watch.map_err(|error| AgentError::Watch(error.to_string()))?;
     let server = Arc::new(Server::new(config.policy_sync.clone(), OwnPod));
     let (told, first) = watch::channel(false);
     let teller = kernel.as_ref().map(|kernel| kernel.network.teller());
     let engine = engine(&config, Arc::clone(&server), teller, Arc::clone(&metrics), told)?;
-    let follower =
-        Follower { files: Some(files), engine, metrics: Arc::clone(&metrics), last: None };
-    let follower = follower.start()?;
-    let following = tokio::spawn(follower.run(watch, guard, first));
+    let following = follow(&config.source, engine, Arc::clone(&metrics), guard, first).await?;
     let counting = tokio::spawn(count(Arc::clone(&server), metrics));
     tracing::info!(node = %config.node, "working");
 
@@ -138,6 +150,32 @@ pub async fn run(config: Config, log: Option<Handle>) -> Result<(), AgentError> 
     trigger.drain(DRAIN_LIMIT).await;
     drop(kernel);
     Ok(())
+}
+
+/// Takes resources to the engine from now on.
+async fn follow(
+    source: &Source,
+    engine: Engine,
+    metrics: Arc<Metrics>,
+    guard: Guard,
+    first: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, AgentError> {
+    match source {
+        Source::Files { paths, recursive } => {
+            let files = Files::new(paths.clone(), *recursive);
+            // Watched before read: a change in between is seen.
+            let watch = Watch::new(files.paths(), files.recursive());
+            let watch = watch.map_err(|error| AgentError::Watch(error.to_string()))?;
+            let follower = source::Follower::start(files, engine, metrics);
+            Ok(tokio::spawn(follower.map_err(AgentError::Files)?.run(watch, guard, first)))
+        }
+        Source::Server(place) => {
+            let server = tortie_client::server::Server::connect(place).await?;
+            tracing::info!(url = server.url(), "following the API server");
+            let follower = source::api::Follower::new(engine, metrics);
+            Ok(tokio::spawn(follower.run(server, guard, first)))
+        }
+    }
 }
 
 async fn serve_admin(config: &Config, admin: Admin) -> Result<Trigger, AgentError> {
@@ -224,7 +262,11 @@ fn engine(
 ) -> io::Result<Engine> {
     let fixed = config.policy_sync_prefix.clone();
     server.set_prefix(fixed.clone());
-    let calculation = Calculation::new(Some(config.node.clone())).assigning_addresses();
+    let calculation = Calculation::new(Some(config.node.clone()));
+    let calculation = match &config.source {
+        Source::Files { .. } => calculation.assigning_addresses(),
+        Source::Server(_) => calculation,
+    };
     Engine::start(calculation, metrics, move |updates| {
         for update in &updates {
             if let (Update::Settings(settings), None) = (update, &fixed) {
@@ -239,76 +281,13 @@ fn engine(
     })
 }
 
-/// Keeps the numbers of sockets and sidecars up to date.
+/// Keeps the numbers of sockets and sidecars, and the age of what is known, up to date.
 async fn count(server: Arc<Server>, metrics: Arc<Metrics>) {
     let mut tick = interval(COUNT);
     loop {
         tick.tick().await;
         let numbers = server.numbers();
         metrics.serving(numbers.sockets, numbers.sidecars);
-    }
-}
-
-/// Follows the files: what is good goes to the engine, what is broken is told and changes nothing.
-struct Follower {
-    /// Absent while they are being read.
-    files: Option<Files>,
-    engine: Engine,
-    metrics: Arc<Metrics>,
-    /// The errors told last. The log may lie in a watched folder: saying the same thing twice would
-    /// go on for ever.
-    last: Option<Vec<FileError>>,
-}
-
-impl Follower {
-    /// Reads the files for the first time.
-    fn start(mut self) -> Result<Follower, AgentError> {
-        if let Some(files) = &mut self.files {
-            let reading = files.read().map_err(AgentError::Files)?;
-            self.good(reading);
-        }
-        Ok(self)
-    }
-
-    /// Reads the files whenever they change; ready once what was read first has been told.
-    async fn run(mut self, mut watch: Watch, mut guard: Guard, mut first: watch::Receiver<bool>) {
-        if first.wait_for(|told| *told).await.is_ok() {
-            guard.ready();
-        }
-        loop {
-            watch.changed().await;
-            let Some(mut files) = self.files.take() else { return };
-            // Off the thread that serves: a large set takes a while to read.
-            let read = tokio::task::spawn_blocking(move || (files.read(), files)).await;
-            let Ok((read, files)) = read else { return };
-            self.files = Some(files);
-            match read {
-                Ok(reading) => self.good(reading),
-                Err(errors) => self.broken(errors),
-            }
-        }
-    }
-
-    fn good(&mut self, reading: Reading) {
-        self.metrics.read(true);
-        self.last = None;
-        for warning in &reading.warnings {
-            tracing::warn!("{warning}");
-        }
-        tracing::info!(changes = reading.changes.len(), "files read");
-        self.engine.apply(Batch { changes: reading.changes, revision: reading.fingerprint });
-    }
-
-    fn broken(&mut self, errors: Vec<FileError>) {
-        self.metrics.read(false);
-        if self.last.as_ref() == Some(&errors) {
-            return;
-        }
-        for error in &errors {
-            tracing::error!(%error, hint = error.hint.as_deref(), "broken file");
-        }
-        let count = errors.len();
-        tracing::error!(errors = count, "resources are stale: the last good set stays in force");
-        self.last = Some(errors);
+        metrics.aged();
     }
 }

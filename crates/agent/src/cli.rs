@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use smol_str::SmolStr;
+use tortie_client::server;
 use tortie_daemon::http::Place;
 use tortie_daemon::log;
 use tortie_nft::render::Options;
-use tortie_policysync::server::{self, Sockets};
+use tortie_policysync::server::{self as sidecars, Sockets};
 
-use crate::agent::{self, AgentError, Config};
+use crate::agent::{self, AgentError, Config, Source};
 use crate::network::{LockError, may_program};
 
 /// The agent of one node.
@@ -21,12 +22,21 @@ pub struct Cli {
     #[arg(long, value_name = "NODE", required_unless_present_any = ["cleanup", "close"])]
     node: Option<String>,
 
-    /// File or folder with resources, followed as it changes; may be given several times
-    #[arg(short, long = "file", value_name = "PATH", required_unless_present_any = ["cleanup", "close"])]
+    /// File or folder with resources, followed as it changes, instead of an API server; may be
+    /// given several times
+    #[arg(
+        short,
+        long = "file",
+        value_name = "PATH",
+        conflicts_with_all = ["server", "kubeconfig", "context"]
+    )]
     files: Vec<PathBuf>,
 
+    #[command(flatten)]
+    place: server::Place,
+
     /// Read folders with everything below them
-    #[arg(short = 'R', long)]
+    #[arg(short = 'R', long, requires = "files")]
     recursive: bool,
 
     /// Serve sidecars their policy below this folder, whatever FelixConfiguration's
@@ -81,7 +91,8 @@ pub struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  tortie agent --node $(hostname) -f /etc/tortie
+  tortie agent --node $(hostname)                                  follow the API server
+  tortie agent --node $(hostname) -f /etc/tortie                   follow files
   tortie agent --node a -f policies/ --policy-sync-prefix /var/run/nodeagent --admin 127.0.0.1:9091
   tortie agent --node a -f policies/ --dataplane none                    serve sidecars alone
   tortie agent --cleanup                                                 take policy out of the kernel
@@ -120,18 +131,24 @@ impl Cli {
             if self.policy_sync_for_all { Sockets::Endpoints } else { Sockets::Credentials };
         Ok(Config {
             node: self.node.as_deref().unwrap_or_default().into(),
-            files: self.files.clone(),
-            recursive: self.recursive,
+            source: self.source(),
             policy_sync_prefix: self.policy_sync_prefix.clone(),
-            policy_sync: server::Config {
+            policy_sync: sidecars::Config {
                 socket_mode: self.socket_mode,
                 socket_group: self.socket_group,
                 sockets,
-                ..server::Config::default()
+                ..sidecars::Config::default()
             },
             network: self.network()?,
             admin: self.admin.clone(),
         })
+    }
+
+    fn source(&self) -> Source {
+        match self.files.is_empty() {
+            true => Source::Server(self.place.clone()),
+            false => Source::Files { paths: self.files.clone(), recursive: self.recursive },
+        }
     }
 
     fn network(&self) -> Result<Option<Options>, String> {

@@ -3,15 +3,17 @@
 //! Changes are worked out at once while nothing else is going on. Those that come during a flush are
 //! taken together by the next one: nobody waits for a tick, and a flood is not told piece by piece.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use tortie_calc::{Calculation, Update};
+use tortie_calc::{Calculation, Key, Update};
+use tortie_model::FieldError;
 
 use crate::metrics::Metrics;
-use crate::source::Change;
+use crate::source::{Change, Now};
 
 /// Changes that belong together: none of them is told without the others.
 #[derive(Debug, Default)]
@@ -71,6 +73,7 @@ fn run(
     metrics: &Metrics,
     mut tell: impl FnMut(Vec<Update>),
 ) {
+    let mut said = Complaints::new();
     while let Ok(first) = batches.recv() {
         let start = Instant::now();
         take(&mut calculation, first);
@@ -81,18 +84,33 @@ fn run(
         let mut updates = Vec::new();
         calculation.flush(&mut updates);
         metrics.flushed(updates.len(), start.elapsed());
-        for (key, errors) in calculation.invalid() {
-            for error in errors {
-                tracing::error!(resource = %key, %error, "a resource cannot be enforced as written");
-            }
-        }
+        said = complain(&calculation, &said);
+        metrics.invalid(said.len());
         tell(updates);
     }
 }
 
+/// What is wrong with which resources.
+type Complaints = BTreeMap<Key, Vec<FieldError>>;
+
+/// Says what is wrong, unless it was said before.
+fn complain(calculation: &Calculation, said: &Complaints) -> Complaints {
+    let now: Complaints = calculation.invalid().map(|(k, e)| (k.clone(), e.to_vec())).collect();
+    for (key, errors) in now.iter().filter(|(key, errors)| said.get(*key) != Some(*errors)) {
+        for error in errors {
+            tracing::error!(resource = %key, %error, "a resource cannot be enforced as written");
+        }
+    }
+    now
+}
+
 fn take(calculation: &mut Calculation, batch: Batch) {
     for change in &batch.changes {
-        calculation.apply(&change.key, change.resource.as_deref());
+        match &change.now {
+            Now::Is(resource) => calculation.apply(&change.key, Some(resource)),
+            Now::Broken(error) => calculation.apply_undecodable(&change.key, error),
+            Now::Gone => calculation.apply(&change.key, None),
+        }
     }
     calculation.set_revision(batch.revision);
 }

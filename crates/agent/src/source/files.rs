@@ -1,23 +1,21 @@
-//! Resources from files as a stream of changes: each reading is compared with the one before.
+//! Resources from files as changes: each reading is compared with the one before.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tortie_calc::Key;
+use tortie_client::Watch;
 use tortie_client::files::{self, FileError};
+use tortie_daemon::readiness::Guard;
 use tortie_model::Resource;
 use tortie_policy::Cluster;
 
-/// A resource that is new, has changed, or is gone.
-#[derive(Debug, Clone)]
-pub struct Change {
-    /// Which resource.
-    pub key: Key,
-    /// What it is now; nothing if it is gone.
-    pub resource: Option<Arc<Resource>>,
-}
+use super::{Change, Now};
+use crate::engine::{Batch, Engine};
+use crate::metrics::Metrics;
 
 /// What one reading of the files brought.
 #[derive(Debug, Default)]
@@ -73,10 +71,10 @@ impl Files {
     fn replace(&mut self, read: BTreeMap<Key, Arc<Resource>>) -> Vec<Change> {
         let before = std::mem::replace(&mut self.known, read);
         let gone = before.keys().filter(|key| !self.known.contains_key(key));
-        let gone = gone.map(|key| Change { key: key.clone(), resource: None });
+        let gone = gone.map(|key| Change { key: key.clone(), now: Now::Gone });
         let differs = |key: &Key, now: &Resource| before.get(key).is_none_or(|b| b.raw != now.raw);
         let new = self.known.iter().filter(|(key, resource)| differs(key, resource));
-        let new = new.map(|(key, r)| Change { key: key.clone(), resource: Some(Arc::clone(r)) });
+        let new = new.map(|(key, r)| Change { key: key.clone(), now: Now::Is(Arc::clone(r)) });
         gone.chain(new).collect()
     }
 }
@@ -86,6 +84,82 @@ pub fn fingerprint(resources: &[Resource]) -> u64 {
     let mut hasher = DefaultHasher::new();
     resources.iter().for_each(|resource| resource.raw.hash(&mut hasher));
     hasher.finish()
+}
+
+/// Follows the files: what is good goes to the engine, what is broken is told and changes nothing.
+pub(crate) struct Follower {
+    /// Absent while they are being read.
+    files: Option<Files>,
+    engine: Engine,
+    metrics: Arc<Metrics>,
+    /// The errors told last. The log may lie in a watched folder: saying the same thing twice would
+    /// go on for ever.
+    last: Option<Vec<FileError>>,
+}
+
+impl Follower {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// Everything wrong in any of them.
+    pub(crate) fn start(
+        files: Files,
+        engine: Engine,
+        metrics: Arc<Metrics>,
+    ) -> Result<Follower, Vec<FileError>> {
+        let mut follower = Follower { files: None, engine, metrics, last: None };
+        let mut files = files;
+        follower.good(files.read()?);
+        follower.files = Some(files);
+        Ok(follower)
+    }
+
+    /// Reads the files whenever they change; ready once what was read first has been told.
+    pub(crate) async fn run(
+        mut self,
+        mut watch: Watch,
+        mut guard: Guard,
+        mut first: watch::Receiver<bool>,
+    ) {
+        if first.wait_for(|told| *told).await.is_ok() {
+            guard.ready();
+        }
+        loop {
+            watch.changed().await;
+            let Some(mut files) = self.files.take() else { return };
+            // Off the thread that serves: a large set takes a while to read.
+            let read = tokio::task::spawn_blocking(move || (files.read(), files)).await;
+            let Ok((read, files)) = read else { return };
+            self.files = Some(files);
+            match read {
+                Ok(reading) => self.good(reading),
+                Err(errors) => self.broken(errors),
+            }
+        }
+    }
+
+    fn good(&mut self, reading: Reading) {
+        self.metrics.read(true);
+        self.last = None;
+        for warning in &reading.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(changes = reading.changes.len(), "files read");
+        self.engine.apply(Batch { changes: reading.changes, revision: reading.fingerprint });
+    }
+
+    fn broken(&mut self, errors: Vec<FileError>) {
+        self.metrics.read(false);
+        if self.last.as_ref() == Some(&errors) {
+            return;
+        }
+        for error in &errors {
+            tracing::error!(%error, hint = error.hint.as_deref(), "broken file");
+        }
+        let count = errors.len();
+        tracing::error!(errors = count, "resources are stale: the last good set stays in force");
+        self.last = Some(errors);
+    }
 }
 
 #[cfg(test)]
@@ -102,7 +176,7 @@ mod tests {
     }
 
     fn changes(reading: Reading) -> Vec<(String, bool)> {
-        let text = |c: Change| (c.key.name.to_string(), c.resource.is_some());
+        let text = |c: Change| (c.key.name.to_string(), matches!(c.now, Now::Is(_)));
         reading.changes.into_iter().map(text).collect()
     }
 

@@ -1,0 +1,330 @@
+//! Resources from a Kubernetes API, as changes.
+//!
+//! Nothing is told before everything there is has been listed. While the server is away the last
+//! policy stays in force; when it is back, what has changed meanwhile is told together, because half
+//! of it may be less than the old or the new policy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use serde_json::Value;
+use smol_str::SmolStr;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tortie_calc::{Key, Kind};
+use tortie_client::server::{ApiKind, Event, Follow, Server};
+use tortie_daemon::backoff::Backoff;
+use tortie_daemon::readiness::Guard;
+use tortie_model::decode;
+
+use super::{Change, Now};
+use crate::engine::{Batch, Engine};
+use crate::metrics::Metrics;
+
+/// How long changes of some kinds wait for those of others when the server comes back: as long as
+/// one of them cannot be had, the others must not wait for it.
+const TOGETHER: Duration = Duration::from_secs(2);
+/// How many events are taken before what they come to is told.
+const MOST: usize = 4096;
+/// Calico's resources as a cluster without Calico's API server has them.
+const INTERNAL: &str = "crd.projectcalico.org";
+
+/// A kind that the agent follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// Where it is on a server.
+    pub api: ApiKind,
+    /// What it is for the calculation.
+    pub kind: Kind,
+    /// Whether people write it to say what is allowed: those count for the revision in force, unlike
+    /// what the cluster writes all the time.
+    pub written: bool,
+}
+
+/// The kinds that the agent follows: those the calculation knows, but for kinds that stand for pods,
+/// which a cluster has itself.
+pub fn followed() -> Vec<Followed> {
+    let calico = |kind, name, plural, namespaced| {
+        row(kind, ("projectcalico.org", "v3"), name, plural, namespaced)
+    };
+    let core = |kind, name, plural, namespaced| row(kind, ("", "v1"), name, plural, namespaced);
+    let policy = ("policy.networking.k8s.io", "v1alpha2");
+    let mut kinds = vec![
+        calico(Kind::Tier, "Tier", "tiers", false),
+        calico(Kind::GlobalNetworkPolicy, "GlobalNetworkPolicy", "globalnetworkpolicies", false),
+        calico(Kind::NetworkPolicy, "NetworkPolicy", "networkpolicies", true),
+        calico(
+            Kind::StagedGlobalNetworkPolicy,
+            "StagedGlobalNetworkPolicy",
+            "stagedglobalnetworkpolicies",
+            false,
+        ),
+        calico(Kind::StagedNetworkPolicy, "StagedNetworkPolicy", "stagednetworkpolicies", true),
+        calico(
+            Kind::StagedKubernetesNetworkPolicy,
+            "StagedKubernetesNetworkPolicy",
+            "stagedkubernetesnetworkpolicies",
+            true,
+        ),
+        calico(Kind::GlobalNetworkSet, "GlobalNetworkSet", "globalnetworksets", false),
+        calico(Kind::NetworkSet, "NetworkSet", "networksets", true),
+        calico(Kind::HostEndpoint, "HostEndpoint", "hostendpoints", false),
+        calico(Kind::Profile, "Profile", "profiles", false),
+        calico(Kind::FelixConfiguration, "FelixConfiguration", "felixconfigurations", false),
+        calico(
+            Kind::KubeControllersConfiguration,
+            "KubeControllersConfiguration",
+            "kubecontrollersconfigurations",
+            false,
+        ),
+        row(
+            Kind::KubernetesNetworkPolicy,
+            ("networking.k8s.io", "v1"),
+            "NetworkPolicy",
+            "networkpolicies",
+            true,
+        ),
+        row(
+            Kind::ClusterNetworkPolicy,
+            policy,
+            "ClusterNetworkPolicy",
+            "clusternetworkpolicies",
+            false,
+        ),
+        row(
+            Kind::TortieConfiguration,
+            ("tortie.dev", "v1"),
+            "TortieConfiguration",
+            "tortieconfigurations",
+            false,
+        ),
+        core(Kind::Namespace, "Namespace", "namespaces", false),
+        core(Kind::ServiceAccount, "ServiceAccount", "serviceaccounts", true),
+    ];
+    let cluster = [
+        core(Kind::Pod, "Pod", "pods", true),
+        core(Kind::Node, "Node", "nodes", false),
+        core(Kind::Service, "Service", "services", true),
+        row(
+            Kind::EndpointSlice,
+            ("discovery.k8s.io", "v1"),
+            "EndpointSlice",
+            "endpointslices",
+            true,
+        ),
+    ];
+    kinds.extend(cluster.map(|followed| Followed { written: false, ..followed }));
+    kinds
+}
+
+fn row(
+    kind: Kind,
+    (group, version): (&str, &str),
+    name: &str,
+    plural: &str,
+    namespaced: bool,
+) -> Followed {
+    let api = ApiKind {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: name.to_owned(),
+        plural: plural.to_owned(),
+        namespaced,
+    };
+    Followed { api, kind, written: true }
+}
+
+/// Takes the server's resources to the engine, for ever.
+pub(crate) struct Follower {
+    engine: Engine,
+    metrics: Arc<Metrics>,
+    kinds: Vec<Followed>,
+    /// What has not been told yet, and since when.
+    changes: Vec<Change>,
+    since: Option<Instant>,
+    /// Everything there was at the start is known.
+    in_sync: bool,
+    away: bool,
+    /// The latest revision of what people write.
+    revision: u64,
+}
+
+impl Follower {
+    pub(crate) fn new(engine: Engine, metrics: Arc<Metrics>) -> Follower {
+        Follower {
+            engine,
+            metrics,
+            kinds: followed(),
+            changes: Vec::new(),
+            since: None,
+            in_sync: false,
+            away: false,
+            revision: 0,
+        }
+    }
+
+    /// Follows the server; ready once what was there first has been told. What is known of a server
+    /// that is away later stays in force, so the agent stays ready.
+    pub(crate) async fn run(
+        mut self,
+        server: Server,
+        mut guard: Guard,
+        mut first: watch::Receiver<bool>,
+    ) {
+        guard.wait(format!("everything that `{}` has", server.url()));
+        self.wait_for_calico(&server, &mut guard).await;
+        let mut follow = server.follow(self.kinds.iter().map(|followed| followed.api.clone()));
+        while !self.in_sync {
+            self.round(&mut follow, &mut guard).await;
+        }
+        // It can only fail with the engine, and then nobody is ready.
+        if first.wait_for(|told| *told).await.is_ok() {
+            guard.ready();
+        }
+        loop {
+            self.round(&mut follow, &mut guard).await;
+        }
+    }
+
+    /// Policies that are in the server but cannot be read must not be passed over: a cluster with
+    /// Calico's internal resources alone needs Calico's API server.
+    async fn wait_for_calico(&mut self, server: &Server, guard: &mut Guard) {
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10), seed);
+        loop {
+            let reason = match server.kinds().await {
+                Ok(kinds) => {
+                    let has = |group: &str| kinds.iter().any(|served| served.kind.group == group);
+                    if has("projectcalico.org") || !has(INTERNAL) {
+                        return;
+                    }
+                    format!(
+                        "`{}` has Calico's resources as {INTERNAL} alone: install Calico's API \
+                         server",
+                        server.url()
+                    )
+                }
+                Err(error) => error.to_string(),
+            };
+            tracing::warn!(%reason, "waiting for the API server");
+            self.metrics.away();
+            guard.wait(reason);
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+
+    /// Takes what has happened, and tells it if it may be told.
+    async fn round(&mut self, follow: &mut Follow, guard: &mut Guard) {
+        let limit = self.since.map(|since| since + TOGETHER);
+        let event = match limit {
+            Some(limit) => timeout_at(limit, follow.next()).await.ok(),
+            None => Some(follow.next().await),
+        };
+        let mut next = event;
+        let mut taken = 0;
+        while let Some(event) = next {
+            self.take(event, guard);
+            taken += 1;
+            next = if taken < MOST { follow.next().now_or_never() } else { None };
+        }
+        let late = self.since.is_some_and(|since| since.elapsed() >= TOGETHER);
+        if self.in_sync && (!self.away || late) {
+            self.tell();
+        }
+    }
+
+    fn take(&mut self, event: Event, guard: &mut Guard) {
+        match event {
+            Event::Put { kind, object } => self.put(&kind, object),
+            Event::Gone { kind, object } => self.note(&kind, Name::of(&object), Now::Gone),
+            Event::InSync => {
+                self.in_sync = true;
+                self.since.get_or_insert_with(Instant::now);
+                self.metrics.back();
+                tracing::info!(resources = self.changes.len(), "everything there is has been read");
+            }
+            Event::Away { reason } => {
+                self.away = true;
+                // What comes back may have gone back in time.
+                self.revision = 0;
+                self.metrics.away();
+                if !self.in_sync {
+                    guard.wait(reason.clone());
+                }
+                tracing::warn!(%reason, "the API server is away: the last policy stays in force");
+            }
+            Event::Back => {
+                self.away = false;
+                self.metrics.back();
+                tracing::info!("the API server is back");
+            }
+            Event::Missing { kind } => {
+                self.metrics.missing(1);
+                tracing::warn!(kind = %kind.name(), "the API server does not have this kind");
+            }
+            Event::Found { kind } => {
+                self.metrics.missing(-1);
+                tracing::info!(kind = %kind.name(), "the API server has this kind now");
+            }
+            // Nothing else concerns the calculation.
+            _ => {}
+        }
+    }
+
+    fn put(&mut self, kind: &ApiKind, object: Value) {
+        let name = Name::of(&object);
+        let now = match decode(object) {
+            // A document of a kind that we follow is one resource.
+            Ok(resources) => resources.into_iter().next().map(|r| Now::Is(Arc::new(r))),
+            Err(errors) => errors.into_iter().next().map(|e| Now::Broken(Arc::new(e))),
+        };
+        if let Some(now) = now {
+            self.note(kind, name, now);
+        }
+    }
+
+    fn note(&mut self, kind: &ApiKind, name: Name, now: Now) {
+        let Some(followed) = self.kinds.iter().find(|followed| followed.api == *kind) else {
+            return;
+        };
+        if followed.written {
+            self.revision = self.revision.max(name.revision);
+        }
+        let namespace = kind.namespaced.then_some(name.namespace);
+        let key = Key { kind: followed.kind.clone(), namespace, name: name.name };
+        self.changes.push(Change { key, now });
+        if self.in_sync {
+            self.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn tell(&mut self) {
+        if self.since.take().is_none() {
+            return;
+        }
+        let changes = std::mem::take(&mut self.changes);
+        self.engine.apply(Batch { changes, revision: self.revision });
+    }
+}
+
+/// What an object is called, and the revision that wrote it.
+struct Name {
+    namespace: SmolStr,
+    name: SmolStr,
+    revision: u64,
+}
+
+impl Name {
+    fn of(object: &Value) -> Name {
+        let text = |field: &str| {
+            let found = object.get("metadata").and_then(|metadata| metadata.get(field));
+            found.and_then(Value::as_str).unwrap_or_default()
+        };
+        Name {
+            namespace: text("namespace").into(),
+            name: text("name").into(),
+            revision: text("resourceVersion").parse().unwrap_or_default(),
+        }
+    }
+}
