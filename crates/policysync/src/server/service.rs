@@ -128,7 +128,13 @@ async fn feed(shared: &Shared, endpoint: EndpointId, sender: &mpsc::Sender<Resul
             }
         };
         match next {
-            Ok(Next::Send(message)) => place.send(Ok(message)),
+            Ok(Next::Send(message)) => {
+                place.send(Ok(message));
+                if session.has_more() {
+                    // Whoever has much to be told takes turns with the others.
+                    tokio::task::yield_now().await;
+                }
+            }
             Ok(_) => return,
             Err(_) => {
                 place.send(Err(Status::aborted("too slow: removals were missed; start over")));

@@ -137,6 +137,11 @@ impl Session {
         }
     }
 
+    /// Whether more belongs to what was told last.
+    pub(super) fn has_more(&self) -> bool {
+        self.open
+    }
+
     /// Takes messages that were made; they are next.
     pub(super) fn put(&mut self, messages: Vec<Bytes>) {
         self.ready.extend(messages);

@@ -142,7 +142,15 @@ impl ServerStreamingService<Bytes> for Script {
 /// Joins at a socket; nothing is read before it is asked for.
 pub async fn join(path: &Path) -> Streaming<Bytes> {
     let endpoint = Endpoint::from_shared(format!("unix:{}", path.display())).unwrap();
-    let channel = endpoint.connect().await.unwrap();
+    let deadline = tokio::time::Instant::now() + super::DEADLINE;
+    let channel = loop {
+        // A socket is there a little before anybody listens.
+        match endpoint.connect().await {
+            Ok(channel) => break channel,
+            Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    };
     let mut grpc = client::Grpc::new(channel).max_decoding_message_size(1 << 30);
     grpc.ready().await.unwrap();
     let path = PathAndQuery::from_static("/felix.PolicySync/Sync");
