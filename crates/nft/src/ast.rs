@@ -1,7 +1,7 @@
 //! What a ruleset is made of: no more than policy needs, at the level at which it can be read,
 //! encoded, and walked.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use smol_str::{SmolStr, format_smolstr};
 use tortie_policy::{Direction, PolicyId, Side};
+
+use crate::Members;
 
 /// Everything in the table.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -63,7 +65,7 @@ pub struct Rule {
     /// What becomes of the packet; it goes on to the next rule if absent.
     pub verdict: Option<Verdict>,
     /// What the rule stands for, for counters and for readers.
-    pub origin: Option<Origin>,
+    pub origin: Option<Arc<Origin>>,
 }
 
 /// What a rule of the kernel stands for.
@@ -317,7 +319,7 @@ pub struct Set {
     /// What its elements are.
     pub kind: SetKind,
     /// The elements; no two overlap.
-    pub elements: HashSet<Element>,
+    pub elements: Members,
 }
 
 /// What the elements of a named set are.

@@ -1,12 +1,12 @@
 //! The kernel as the programs see it: batches that hold entirely or not at all, and reading back.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use crate::{Element, Hook, Rule, SetKind};
+use crate::{Element, Hook, Members, Rule, SetKind};
 
 /// Who keeps the table. A trait, so that faults can be put in.
 pub trait Kernel {
@@ -147,7 +147,7 @@ pub struct FoundSet {
     /// What its elements are; absent for a kind that is none of ours.
     pub kind: Option<SetKind>,
     /// Its elements.
-    pub elements: HashSet<Element>,
+    pub elements: Members,
     /// Whether there are others, which [`Element`] cannot say (a range that is no net, another
     /// verdict, a timeout): [`Op::FlushSet`] removes them too.
     pub strange: bool,

@@ -13,6 +13,7 @@ mod ast;
 mod delta;
 pub mod interpret;
 mod kernel;
+mod members;
 mod netlink;
 pub mod program;
 pub mod render;
@@ -24,6 +25,7 @@ pub use ast::{
 };
 pub use delta::{Delta, Elements};
 pub use kernel::{ApplyError, Counter, Found, FoundChain, FoundRule, FoundSet, Kernel, Op, Place};
+pub use members::Members;
 #[doc(hidden)]
 pub use netlink::fuzz;
 pub use netlink::{Event, Events, Netlink};

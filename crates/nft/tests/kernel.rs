@@ -15,8 +15,8 @@ use support::net::{DEADLINE, Namespace, possible};
 use support::random::{Random, number, overlap};
 use support::{constructs, program, required};
 use tortie_nft::{
-    ApplyError, Counter, Element, Event, Events, Family, Hook, HookPoint, Kernel, Match, Netlink,
-    Op, Place, Rule, SetKind, Statement, Verdict,
+    ApplyError, Counter, Element, Event, Events, Family, Hook, HookPoint, Kernel, Match, Members,
+    Netlink, Op, Place, Rule, SetKind, Statement, Verdict,
 };
 
 fn protocol(number: u8) -> Rule {
@@ -44,6 +44,26 @@ fn order(kernel: &mut Netlink) -> Vec<u8> {
     let number = |mark: &_| marks.iter().position(|other| other == mark).unwrap();
     let rules = found.chains["c"].rules.iter();
     rules.map(|rule| u8::try_from(number(rule.mark.as_ref().unwrap())).unwrap()).collect()
+}
+
+#[test]
+fn counters_of_one_chain_are_those_of_its_rules() {
+    if !possible() {
+        return;
+    }
+    let mut kernel = Namespace::new().kernel();
+    let chains = ["c", "d"].map(|name| Op::AddChain(name.into(), None));
+    let rules = [("c", 1), ("d", 2), ("c", 3)].map(|(c, n)| add(c, Place::Last, protocol(n)));
+    let batch: Vec<_> = [Op::AddTable].into_iter().chain(chains).chain(rules).collect();
+    let handles = kernel.apply(&batch).unwrap();
+    let counter = Counter { packets: 5, bytes: 300 };
+    let all = kernel.counters().unwrap();
+    assert_eq!(all.len(), 3);
+    for (chain, wanted) in [("c", vec![handles[0], handles[2]]), ("d", vec![handles[1]])] {
+        let found = kernel.chain_counters(&chain.into()).unwrap();
+        assert_eq!(found, wanted.into_iter().map(|handle| (handle, counter)).collect());
+    }
+    assert!(kernel.chain_counters(&"nowhere".into()).unwrap().is_empty());
 }
 
 #[test]
@@ -196,7 +216,8 @@ fn elements_come_and_go_one_by_one() {
         kernel.apply(&batch).unwrap();
         let found = kernel.read().unwrap().unwrap();
         for ((name, kind), elements) in named.iter().zip(&model) {
-            assert_eq!(&found.sets[name.as_str()].elements, elements, "{kind:?}");
+            let wanted: Members = elements.iter().cloned().collect();
+            assert_eq!(found.sets[name.as_str()].elements, wanted, "{kind:?}");
         }
     }
 }
@@ -226,7 +247,7 @@ fn a_batch_may_be_large() {
     );
     assert_eq!(kernel.apply(&batch).unwrap().len(), rules);
     let found = kernel.read().unwrap().unwrap();
-    let wanted: HashSet<_> = elements.iter().cloned().collect();
+    let wanted: Members = elements.iter().cloned().collect();
     assert!(found.sets["h"].elements == wanted && found.sets["i"].elements == wanted);
     assert_eq!(found.chains["c"].rules.len(), rules);
 }

@@ -32,7 +32,7 @@ impl Drops {
         self.denies.retain(|origin, _| counters.contains_key(origin));
         let rules = ruleset.chains.values().flat_map(|chain| &chain.rules);
         for rule in rules.filter(|rule| rule.statements.contains(&Statement::Counter)) {
-            if let Some(origin) = &rule.origin {
+            if let Some(origin) = rule.origin.as_deref() {
                 match self.denies.get_mut(origin) {
                     Some(before) => *before |= denies(rule),
                     None => drop(self.denies.insert(origin.clone(), denies(rule))),

@@ -201,19 +201,19 @@ impl Walker<'_> {
             }
         }
         let decided = |walker: &mut Self, verdict| {
-            walker.leg = Some((verdict, rule.origin.clone()));
+            walker.leg = Some((verdict, rule.origin.as_deref().cloned()));
             Ok(Next::Done)
         };
         match &rule.verdict {
             None => {
-                self.passed.extend(rule.origin.clone());
+                self.passed.extend(rule.origin.as_deref().cloned());
                 Ok(Next::Rule)
             }
             Some(verdict @ (Verdict::Accept | Verdict::Drop | Verdict::Reject)) => {
                 decided(self, verdict.clone())
             }
             Some(Verdict::Return) => {
-                self.passed.extend(rule.origin.clone());
+                self.passed.extend(rule.origin.as_deref().cloned());
                 match depth {
                     0 => decided(self, Verdict::Accept),
                     _ => Ok(Next::Back),
@@ -250,7 +250,7 @@ impl Walker<'_> {
     ) -> Result<Option<SmolStr>, Broken> {
         let set = self.set(map)?;
         let found = set.elements.iter().find_map(|element| match element {
-            Element::Dispatch(name, chain) if Some(name) == interface => Some(chain.clone()),
+            Element::Dispatch(name, chain) if Some(&name) == interface => Some(chain),
             _ => None,
         });
         Ok(found)

@@ -148,10 +148,10 @@ impl Packet {
     }
 
     fn is_source(&self, set: Option<&Set>) -> bool {
-        let elements = set.iter().flat_map(|set| &set.elements);
-        elements.into_iter().any(|element| match element {
+        let mut elements = set.iter().flat_map(|set| set.elements.iter());
+        elements.any(|element| match element {
             Element::InterfaceNet(interface, net) => {
-                Some(interface) == self.from.as_ref() && net.contains(&self.source)
+                Some(&interface) == self.from.as_ref() && net.contains(&self.source)
             }
             _ => false,
         })

@@ -1,11 +1,10 @@
 //! Elements of sets as they are read back.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::{Element, SetKind};
+use crate::{Element, Members, SetKind};
 
 use super::constants::{data, element};
 use super::decode::{Attributes, text};
@@ -104,13 +103,13 @@ fn net(first: &[u8], last: Option<&[u8]>) -> Option<IpNet> {
 }
 
 /// The elements of a set, sorted before, and whether there are others that cannot be said.
-pub(super) fn elements(kind: SetKind, raw: Vec<Raw>) -> (HashSet<Element>, bool) {
+pub(super) fn elements(kind: SetKind, raw: Vec<Raw>) -> (Members, bool) {
     if !matches!(kind, SetKind::Net(_)) {
-        let elements: HashSet<_> = raw.iter().filter_map(|raw| raw.element(kind)).collect();
+        let elements: Members = raw.iter().filter_map(|raw| raw.element(kind)).collect();
         let strange = elements.len() != raw.len();
         return (elements, strange);
     }
-    let mut elements = HashSet::new();
+    let mut elements = Members::default();
     let mut strange = false;
     let mut open: Option<Raw> = None;
     for raw in raw {
@@ -129,7 +128,7 @@ pub(super) fn elements(kind: SetKind, raw: Vec<Raw>) -> (HashSet<Element>, bool)
 
 /// Ends an interval. Returns its beginning if it is none of ours. An end without beginning is what
 /// nft puts at the beginning of the key space.
-fn close(open: &mut Option<Raw>, end: &Raw, elements: &mut HashSet<Element>) -> Option<Raw> {
+fn close(open: &mut Option<Raw>, end: &Raw, elements: &mut Members) -> Option<Raw> {
     let raw = open.take()?;
     let net = predecessor(&end.key).and_then(|last| net(&raw.key, Some(&last)));
     match net.filter(|_| !raw.strange) {

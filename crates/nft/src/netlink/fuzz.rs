@@ -1,11 +1,9 @@
 //! Bodies for fuzzing, each a property that must hold for any bytes. Tests run them on random input,
 //! and the target in `fuzz/` under libFuzzer.
 
-use std::collections::HashSet;
-
 use ipnet::IpNet;
 
-use crate::{Element, Family, SetKind};
+use crate::{Element, Family, Members, SetKind};
 
 use super::constants::{element, message};
 use super::decode::{Attributes, messages};
@@ -48,15 +46,15 @@ pub fn sets(data: &[u8]) {
     }
 }
 
-fn read(kind: SetKind, attributes: &[u8]) -> (HashSet<Element>, bool) {
+fn read(kind: SetKind, attributes: &[u8]) -> (Members, bool) {
     let list = Attributes(attributes).nested(element::LIST);
     let mut raw: Vec<Raw> = list.map(|(_, body)| Raw::read(Attributes(body))).collect();
     raw.sort_unstable();
     elements(kind, raw)
 }
 
-fn round_trip(kind: SetKind, wanted: &HashSet<Element>) {
-    let all: Vec<Element> = wanted.iter().cloned().collect();
+fn round_trip(kind: SetKind, wanted: &Members) {
+    let all: Vec<Element> = wanted.iter().collect();
     // Names that are none, and nets of the other family, cannot be written.
     let Ok(entries) = entries(kind, &all) else { return };
     let mut written = Messages::default();
@@ -111,7 +109,7 @@ fn choose(kind: SetKind, bytes: &[u8]) -> Option<Element> {
 }
 
 /// Elements that a set can have beside each other.
-fn apart(chosen: Vec<Element>) -> HashSet<Element> {
+fn apart(chosen: Vec<Element>) -> Members {
     let mut apart: Vec<Element> = Vec::new();
     for element in chosen {
         if apart.iter().all(|other| !meet(other, &element)) {

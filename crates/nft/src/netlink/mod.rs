@@ -72,4 +72,8 @@ impl Kernel for Netlink {
     fn counters(&mut self) -> io::Result<HashMap<(SmolStr, u64), Counter>> {
         read::counters(&mut self.socket)
     }
+
+    fn chain_counters(&mut self, chain: &SmolStr) -> io::Result<HashMap<u64, Counter>> {
+        read::chain_counters(&mut self.socket, chain)
+    }
 }

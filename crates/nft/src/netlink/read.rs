@@ -128,10 +128,19 @@ fn found_hook(attributes: Attributes<'_>) -> Option<Hook> {
 }
 
 /// All rules of the table, with the chains they stand in, in order.
-pub(super) fn rules(socket: &mut Socket, mut each: impl FnMut(&str, FoundRule)) -> io::Result<()> {
+pub(super) fn rules(socket: &mut Socket, each: impl FnMut(&str, FoundRule)) -> io::Result<()> {
+    rules_of(socket, None, each)
+}
+
+/// The rules of one chain, or of all.
+fn rules_of(
+    socket: &mut Socket,
+    chain: Option<&str>,
+    mut each: impl FnMut(&str, FoundRule),
+) -> io::Result<()> {
     socket.dump(
         message::GET_RULE,
-        |_| {},
+        |body| chain.into_iter().for_each(|chain| body.text(rule::CHAIN, chain)),
         |message| {
             if message.kind == message::NEW_RULE && is_ours(message) {
                 let attributes = message.attributes();
@@ -226,6 +235,22 @@ fn read_list(socket: &mut Socket, name: &str) -> io::Result<Vec<Raw>> {
 /// after they have grown; for each element that is missed meanwhile another one is told again.
 fn repeated(sorted: &[Raw]) -> bool {
     sorted.iter().zip(sorted.iter().skip(1)).any(|(one, next)| one == next)
+}
+
+/// The counters of the rules of one chain. The kernel tells of no other.
+pub(super) fn chain_counters(
+    socket: &mut Socket,
+    chain: &str,
+) -> io::Result<HashMap<u64, Counter>> {
+    steady(|| {
+        let mut counters = HashMap::new();
+        rules_of(socket, Some(chain), |of, rule| {
+            if of == chain {
+                counters.insert(rule.handle, rule.counter);
+            }
+        })?;
+        Ok(counters)
+    })
 }
 
 /// The counters of all rules that have one.

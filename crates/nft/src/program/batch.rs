@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use crate::{Counter, Element, Hook, Op, Origin, Ruleset, SetKind};
+use crate::{Counter, Element, Op, Origin, Ruleset, SetKind};
 
 use super::Report;
 use super::edit::{Edit, Heirs};
 use super::pending::{Pending, SetChange};
-use super::table::{Key, KnownChain, KnownRule, Table, counted};
+use super::table::{KnownChain, KnownRule, Table, counted};
 use super::tally::Tally;
 
 /// A batch that has not been applied.
@@ -23,25 +23,10 @@ use super::tally::Tally;
 pub(super) struct Plan {
     pub(super) ops: Vec<Op>,
     report: Report,
-    chains: Vec<(SmolStr, Option<NextChain>)>,
+    /// What chains become; rules that are new have no handle yet.
+    chains: Vec<(SmolStr, Option<KnownChain>)>,
     sets: Vec<(SmolStr, Option<SetKind>)>,
     retired: Vec<(Arc<Origin>, Counter)>,
-}
-
-#[derive(Debug)]
-struct NextChain {
-    hook: Option<Hook>,
-    rules: Vec<NextRule>,
-}
-
-#[derive(Debug)]
-struct NextRule {
-    /// Where it was, if it stays.
-    place: Option<usize>,
-    key: Key,
-    /// What it counts for, if that is not known already.
-    origin: Option<Origin>,
-    counter: Counter,
 }
 
 impl Plan {
@@ -79,10 +64,17 @@ impl Plan {
         table.here = true;
         let mut handles = handles.into_iter();
         for (name, next) in self.chains {
-            let before = table.chains.remove(&name).unwrap_or_default();
-            if let Some(next) = next {
-                table.chains.insert(name, next.known(before, tally, &mut handles));
+            let Some(mut next) = next else {
+                table.chains.remove(&name);
+                continue;
+            };
+            for rule in &mut next.rules {
+                rule.origin = rule.origin.take().map(|origin| tally.share(origin));
+                if rule.handle == 0 {
+                    rule.handle = handles.next().unwrap_or_default();
+                }
             }
+            table.chains.insert(name, next);
         }
         for (name, kind) in self.sets {
             match kind {
@@ -175,7 +167,7 @@ impl Plan {
                 elements.added.iter().cloned().collect()
             }
             SetChange::Elements(_) | SetChange::Refill | SetChange::Remake => {
-                set.elements.iter().cloned().collect()
+                set.elements.iter().collect()
             }
         };
         if !elements.is_empty() {
@@ -203,23 +195,19 @@ impl Plan {
         let new = chain.rules.iter().zip(&edit.keys).zip(edit.kept.iter().zip(places));
         for ((rule, key), (kept, place)) in new {
             let origin = counted(rule);
-            let known = kept.and_then(|kept| before.rules.get(kept)?.origin.as_deref());
-            let mut next = NextRule {
-                place: *kept,
-                key: *key,
-                origin: origin.filter(|origin| known != Some(*origin)).cloned(),
-                counter: Counter::default(),
-            };
-            if kept.is_none() {
-                next.counter = origin.map(|origin| heirs.take(origin, *key)).unwrap_or_default();
-                let (chain, rule, counter) = (name.clone(), Arc::clone(rule), next.counter);
-                self.ops.push(Op::AddRule { chain, place, rule, counter });
+            let stays = kept.and_then(|kept| before.rules.get(kept)).cloned();
+            let stays = stays.map(|known| KnownRule { origin: origin.cloned(), ..known });
+            rules.push(stays.unwrap_or_else(|| {
+                let seen = origin.map(|origin| heirs.take(origin, *key)).unwrap_or_default();
+                let (chain, rule) = (name.clone(), Arc::clone(rule));
+                self.ops.push(Op::AddRule { chain, place, rule, counter: seen });
                 self.report.rules_added += 1;
-            }
-            rules.push(next);
+                KnownRule { key: Some(*key), handle: 0, origin: origin.cloned(), seen }
+            }));
         }
         self.retire(heirs.left());
-        self.chains.push((name.clone(), Some(NextChain { hook: chain.hook, rules })));
+        let known = KnownChain { hook: chain.hook, strange: false, rules };
+        self.chains.push((name.clone(), Some(known)));
     }
 
     fn retire<'r>(&mut self, rules: impl Iterator<Item = &'r KnownRule>) {
@@ -239,34 +227,6 @@ impl Step<'_> {
     /// Of what kind a set shall be.
     fn kind(&self, name: &str) -> Option<SetKind> {
         self.ruleset.sets.get(name).map(|set| set.kind)
-    }
-}
-
-impl NextChain {
-    fn known(
-        self,
-        before: KnownChain,
-        tally: &mut Tally,
-        handles: &mut impl Iterator<Item = u64>,
-    ) -> KnownChain {
-        let mut known = |next: NextRule| {
-            let kept = next.place.and_then(|place| before.rules.get(place)).cloned();
-            let mut rule = kept.unwrap_or_else(|| KnownRule {
-                key: Some(next.key),
-                handle: handles.next().unwrap_or_default(),
-                origin: None,
-                seen: next.counter,
-            });
-            if let Some(origin) = &next.origin {
-                rule.origin = Some(tally.share(origin));
-            }
-            rule
-        };
-        KnownChain {
-            hook: self.hook,
-            strange: false,
-            rules: self.rules.into_iter().map(&mut known).collect(),
-        }
     }
 }
 

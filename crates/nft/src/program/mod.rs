@@ -196,10 +196,11 @@ impl<K: Kernel> Programmer<K> {
     }
 
     /// Brings a batch into force and takes in what follows from it.
-    fn apply(&mut self, plan: Plan) -> Result<Report, ApplyError> {
+    fn apply(&mut self, mut plan: Plan) -> Result<Report, ApplyError> {
         let mut handles = Vec::new();
-        if !plan.ops.is_empty() {
-            handles = self.kernel.apply(&plan.ops)?;
+        let ops = std::mem::take(&mut plan.ops);
+        if !ops.is_empty() {
+            handles = self.kernel.apply(&ops)?;
             // Ours has made it one more; anything else is somebody's besides.
             let ours = self.generation.map(|before| before.wrapping_add(1).max(1));
             self.generation = self.kernel.generation().ok().filter(|now| Some(*now) == ours);

@@ -1,11 +1,11 @@
 //! What has yet to be done, by name. The ruleset says what the named things shall be, the table what
 //! they are; so changes can be put together, however many there are, before they come into force.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use smol_str::SmolStr;
 
-use crate::{Delta, Element, Elements, Found, Ruleset};
+use crate::{Delta, Elements, Found, Members, Ruleset};
 
 use super::table::Table;
 
@@ -114,9 +114,9 @@ fn merge(earlier: &mut Elements, later: Elements) {
     }
 }
 
-fn difference(there: &HashSet<Element>, shall: &HashSet<Element>) -> Elements {
+fn difference(there: &Members, shall: &Members) -> Elements {
     Elements {
-        added: shall.difference(there).cloned().collect(),
-        removed: there.difference(shall).cloned().collect(),
+        added: shall.difference(there).collect(),
+        removed: there.difference(shall).collect(),
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct KnownChain {
 pub(super) struct KnownRule {
     /// Of its mark; none for a rule that is none of ours.
     pub(super) key: Option<Key>,
+    /// The kernel's name for it: 0, which no rule has, as long as there is none.
     pub(super) handle: u64,
     /// What its counter counts for, if it has one and that is known.
     pub(super) origin: Option<Arc<Origin>>,
@@ -51,7 +52,7 @@ pub(super) fn key(mark: u64) -> Key {
 }
 
 /// What the counter of a rule counts for.
-pub(super) fn counted(rule: &Rule) -> Option<&Origin> {
+pub(super) fn counted(rule: &Rule) -> Option<&Arc<Origin>> {
     rule.origin.as_ref().filter(|_| rule.statements.contains(&Statement::Counter))
 }
 

@@ -17,16 +17,15 @@ pub(super) struct Tally(HashMap<Arc<Origin>, Counter>);
 
 impl Tally {
     /// An origin, shared with all others that are the same.
-    pub(super) fn share(&mut self, origin: &Origin) -> Arc<Origin> {
-        if let Some((shared, _)) = self.0.get_key_value(origin) {
+    pub(super) fn share(&mut self, origin: Arc<Origin>) -> Arc<Origin> {
+        if let Some((shared, _)) = self.0.get_key_value(&origin) {
             return Arc::clone(shared);
         }
         if self.0.len() >= REMEMBERED {
             self.0.retain(|origin, _| Arc::strong_count(origin) > 1);
         }
-        let shared = Arc::new(origin.clone());
-        self.0.insert(Arc::clone(&shared), Counter::default());
-        shared
+        self.0.insert(Arc::clone(&origin), Counter::default());
+        origin
     }
 
     /// A rule is gone, or counts from the beginning again, that had counted so much.

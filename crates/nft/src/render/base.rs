@@ -315,6 +315,6 @@ fn fixed_rule(
         matches,
         statements: vec![Statement::Counter],
         verdict: Some(verdict),
-        origin: Some(Origin { subject: fixed(name), direction, rule: None }),
+        origin: Some(Origin { subject: fixed(name), direction, rule: None }.into()),
     }
 }

@@ -49,7 +49,7 @@ fn accept(before: BeforePolicy, direction: Direction) -> impl Fn(Vec<Match>) -> 
         matches,
         statements: vec![Statement::Counter],
         verdict: Some(Verdict::Accept),
-        origin: Some(Origin { subject: fixed(before.name()), direction, rule: None }),
+        origin: Some(Origin { subject: fixed(before.name()), direction, rule: None }.into()),
     }
 }
 

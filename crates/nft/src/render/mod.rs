@@ -33,7 +33,7 @@ use base::Bases;
 use graph::Graph;
 use hosts::Hosts;
 use output::Output;
-use state::State;
+use state::{ById, State};
 use words::Words;
 use workloads::Workloads;
 use write::Input;
@@ -183,7 +183,7 @@ impl Renderer {
             base::closed(&self.options, &mut self.output);
         }
         self.graph.touch_all();
-        self.state.endpoints.keys().for_each(|id| self.workloads.touch(id));
+        self.state.endpoints.iter().for_each(|ById(e)| self.workloads.touch(&e.id));
         self.hosts_dirty = true;
         self.settle();
         *delta = self.output.end();
@@ -219,7 +219,7 @@ impl Renderer {
             Update::ProfileRemove(name) => self.profile(name, None),
             Update::Endpoint(endpoint) => {
                 self.workloads.touch(&endpoint.id);
-                state.endpoints.insert(endpoint.id.clone(), Arc::clone(endpoint));
+                state.endpoints.replace(ById(Arc::clone(endpoint)));
             }
             Update::EndpointRemove(id) => {
                 self.workloads.touch(id);
@@ -255,8 +255,8 @@ impl Renderer {
         }
         self.graph.touch(&Input::Profile(name.clone()));
         if asks(&self.state) != before {
-            let users = self.state.endpoints.values().filter(|e| e.profiles.contains(name));
-            users.for_each(|endpoint| self.workloads.touch(&endpoint.id));
+            let users = self.state.endpoints.iter().filter(|ById(e)| e.profiles.contains(name));
+            users.for_each(|ById(e)| self.workloads.touch(&e.id));
         }
     }
 
@@ -269,7 +269,7 @@ impl Renderer {
         self.graph.touch(&Input::Policy(id.clone()));
         if was != self.state.is_enforced(id) {
             // The tiers of endpoints have others in them.
-            self.state.endpoints.keys().for_each(|id| self.workloads.touch(id));
+            self.state.endpoints.iter().for_each(|ById(e)| self.workloads.touch(&e.id));
             self.hosts_dirty = true;
         }
     }

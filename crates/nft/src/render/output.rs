@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use smol_str::SmolStr;
 
 use super::pool::Pool;
-use crate::{Chain, Delta, Element, Hook, Rule, Ruleset, Set, SetKind};
+use crate::{Chain, Delta, Element, Hook, Members, Rule, Ruleset, Set, SetKind};
 
 /// A ruleset that notes its changes in a [`Delta`].
 #[derive(Debug, Default)]
@@ -40,8 +40,9 @@ impl Output {
 
     /// Makes a chain, or gives it other rules.
     pub(super) fn put_chain(&mut self, name: &SmolStr, hook: Option<Hook>, rules: Vec<Rule>) {
-        let rules = rules.into_iter().map(|rule| self.rules.share(rule)).collect();
-        let chain = Chain { hook, rules };
+        let mut chain = Chain { hook, rules: Vec::with_capacity(rules.len()) };
+        // Collecting would go on with the room of the rules themselves.
+        chain.rules.extend(rules.into_iter().map(|rule| self.rules.share(rule)));
         match self.ruleset.chains.get(name) {
             Some(old) if *old == chain => return,
             Some(_) => {}
@@ -68,13 +69,13 @@ impl Output {
         if self.ruleset.sets.contains_key(name) {
             return;
         }
-        self.ruleset.sets.insert(name.clone(), Set { kind, elements: HashSet::new() });
+        self.ruleset.sets.insert(name.clone(), Set { kind, elements: Members::default() });
         match self.buried.remove(name) {
             None => drop(self.delta.new_sets.insert(name.clone())),
             Some(old) => {
                 self.delta.gone_sets.remove(name);
                 let elements = self.delta.elements.entry(name.clone()).or_default();
-                elements.removed = old.elements.into_iter().collect();
+                elements.removed = old.elements.iter().collect();
                 self.settle(name);
             }
         }
@@ -87,7 +88,9 @@ impl Output {
             return;
         }
         if let Some(changes) = self.delta.elements.remove(name) {
-            set.elements.retain(|element| !changes.added.contains(element));
+            for element in &changes.added {
+                set.elements.remove(element);
+            }
             set.elements.extend(changes.removed);
         }
         self.buried.insert(name.clone(), set);

@@ -1,5 +1,7 @@
 //! From a rule of policy to rules of the kernel.
 
+use std::sync::Arc;
+
 use smol_str::SmolStr;
 use tortie_calc::RuleSets;
 use tortie_policy::{Action, CompatPoint, Direction, Rule as PolicyRule};
@@ -47,12 +49,8 @@ impl Writer<'_> {
         rule: &PolicyRule,
         sets: &RuleSets,
     ) -> Vec<Rule> {
-        let origin = |index| Origin {
-            subject: subject.clone(),
-            direction: self.direction,
-            rule: Some(index),
-        };
-        let origin = origin(rule.origin);
+        let (author, direction) = (subject.clone(), self.direction);
+        let origin = Arc::new(Origin { subject: author, direction, rule: Some(rule.origin) });
         let written = |certainty, outcome| {
             let when = self.when(rule, sets, certainty);
             when.into_iter().map(|matches| self.decide(matches, outcome, &origin)).collect()
@@ -80,7 +78,12 @@ impl Writer<'_> {
     }
 
     /// A rule that decides.
-    pub(super) fn decide(&self, matches: Vec<Match>, outcome: Outcome, origin: &Origin) -> Rule {
+    pub(super) fn decide(
+        &self,
+        matches: Vec<Match>,
+        outcome: Outcome,
+        origin: &Arc<Origin>,
+    ) -> Rule {
         let mut statements = vec![Statement::Counter];
         if self.place != Place::Untracked {
             statements.extend(self.words.record(outcome, origin));
@@ -100,13 +103,13 @@ impl Writer<'_> {
                 Place::PreDnat | Place::Untracked => Verdict::Drop,
             },
         };
-        Rule { matches, statements, verdict: Some(verdict), origin: Some(origin.clone()) }
+        Rule { matches, statements, verdict: Some(verdict), origin: Some(Arc::clone(origin)) }
     }
 
     /// A rule that decides whatever comes to it.
     pub(super) fn finally(&self, subject: Subject, outcome: Outcome) -> Rule {
         let origin = Origin { subject, direction: self.direction, rule: None };
-        self.decide(Vec::new(), outcome, &origin)
+        self.decide(Vec::new(), outcome, &Arc::new(origin))
     }
 
     /// The alternatives under which a rule matches. Those that are the same for both families stand

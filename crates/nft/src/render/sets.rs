@@ -27,6 +27,8 @@ pub(super) struct IpSet {
     kind: Kind,
     /// What the names of its sets begin with.
     stem: SmolStr,
+    /// The name of the one that is always there, which rules share.
+    main: SmolStr,
     /// All its nets that are no single address, those within others included.
     nets: BTreeSet<IpNet>,
     shape: Shape,
@@ -109,7 +111,8 @@ impl IpSets {
 impl IpSet {
     fn new(id: &SetId, kind: Kind) -> IpSet {
         let stem = names::name(&[&id.0.replacen(':', "/", 1)]);
-        IpSet { kind, stem, nets: BTreeSet::new(), shape: Shape::default() }
+        let main = format_smolstr!("{stem}.4");
+        IpSet { kind, stem, main, nets: BTreeSet::new(), shape: Shape::default() }
     }
 
     /// Whether there are members that could not be read.
@@ -149,6 +152,9 @@ impl IpSet {
     }
 
     fn name(&self, family: Family, nets: bool) -> SmolStr {
+        if (family, nets) == (Family::V4, false) {
+            return self.main.clone();
+        }
         let family = if family == Family::V4 { "4" } else { "6" };
         format_smolstr!("{}.{family}{}", self.stem, if nets { "n" } else { "" })
     }
@@ -166,14 +172,16 @@ impl IpSet {
         let mut members: Vec<Member> = self.nets.iter().copied().map(Member::Net).collect();
         for family in Family::BOTH {
             let single = output.ruleset().sets.get(&self.name(family, false));
-            members.extend(single.iter().flat_map(|set| &set.elements).filter_map(|e| match e {
-                Element::Net(net) => Some(Member::Net(*net)),
-                Element::AddressPort(address, protocol, port) => {
-                    let protocol = tortie_policy::Protocol::parse(&protocol.to_string())?;
-                    Some(Member::AddressPort(*address, protocol, *port))
-                }
-                Element::InterfaceNet(..) | Element::Dispatch(..) => None,
-            }));
+            members.extend(single.iter().flat_map(|set| set.elements.iter()).filter_map(
+                |e| match e {
+                    Element::Net(net) => Some(Member::Net(net)),
+                    Element::AddressPort(address, protocol, port) => {
+                        let protocol = tortie_policy::Protocol::parse(&protocol.to_string())?;
+                        Some(Member::AddressPort(address, protocol, port))
+                    }
+                    Element::InterfaceNet(..) | Element::Dispatch(..) => None,
+                },
+            ));
         }
         members
     }

@@ -1,6 +1,8 @@
 //! What the ruleset is rendered from: the last word on everything updates tell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,11 +22,35 @@ pub(super) struct State {
     pub(super) sets: IpSets,
     pub(super) policies: BTreeMap<PolicyId, Arc<ActivePolicy>>,
     pub(super) profiles: BTreeMap<SmolStr, Arc<ActiveProfile>>,
-    pub(super) endpoints: BTreeMap<EndpointId, Arc<LocalEndpoint>>,
+    pub(super) endpoints: HashSet<ById>,
     pub(super) hosts: BTreeMap<SmolStr, Arc<LocalHost>>,
     /// Addresses that several workloads claim.
     pub(super) disputed: BTreeSet<IpAddr>,
     pub(super) settings: Arc<Settings>,
+}
+
+/// A workload, found by who it is.
+#[derive(Debug, Clone)]
+pub(super) struct ById(pub(super) Arc<LocalEndpoint>);
+
+impl Borrow<EndpointId> for ById {
+    fn borrow(&self) -> &EndpointId {
+        &self.0.id
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
 }
 
 impl State {

@@ -1,5 +1,7 @@
 //! What is said about packets: lines in the kernel's log, and records for whoever keeps flows.
 
+use std::sync::Arc;
+
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use tortie_policy::{DenyAction, Direction, HostSettings, LogSettings, PolicyId, PolicyKind};
 
@@ -49,7 +51,7 @@ impl Words {
     }
 
     /// A rule that logs.
-    pub(super) fn log(&self, mut matches: Vec<Match>, origin: &Origin, tier: &str) -> Rule {
+    pub(super) fn log(&self, mut matches: Vec<Match>, origin: &Arc<Origin>, tier: &str) -> Rule {
         matches.extend(self.log.limit.map(|limit| {
             let (packets, seconds) = (limit.lines.into(), limit.seconds.into());
             Match::Limit(Limit { packets, seconds, burst: limit.burst })
@@ -59,7 +61,7 @@ impl Words {
         prefix.truncate(end.unwrap_or_default());
         prefix.push_str(": ");
         let log = Statement::Log { prefix: prefix.into(), level: NOTICE };
-        Rule { matches, statements: vec![log], verdict: None, origin: Some(origin.clone()) }
+        Rule { matches, statements: vec![log], verdict: None, origin: Some(Arc::clone(origin)) }
     }
 
     /// The record of a decision, if decisions are recorded.

@@ -1,7 +1,6 @@
 //! Workloads: their interfaces, the chains these go to, and the addresses they send from.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use smol_str::SmolStr;
@@ -13,20 +12,21 @@ use super::content::{Content, Endpoint, Role};
 use super::criteria;
 use super::graph::{ChainId, Graph};
 use super::output::Output;
-use super::state::State;
+use super::state::{ById, State};
 use super::{Interfaces, Options, is_usable};
 use crate::{Element, Family};
 
-/// Where workloads are connected.
+/// Where workloads are connected. There are many, so little is kept of each.
 #[derive(Debug, Default)]
 pub(super) struct Workloads {
-    wired: HashMap<EndpointId, Wired>,
+    /// Those with an interface, as they were when they were last looked at.
+    wired: HashMap<ById, Wired>,
     /// Who claims an interface: one in a sound cluster, else the first by name has it.
     claims: BTreeSet<(SmolStr, EndpointId)>,
     dirty: BTreeSet<EndpointId>,
 }
 
-/// A workload that has an interface.
+/// A workload with an interface.
 #[derive(Debug, Default)]
 struct Wired {
     /// The interface it claims.
@@ -35,11 +35,9 @@ struct Wired {
     wire: Option<Wire>,
 }
 
-/// What of a workload is in the ruleset. There are many, so it is small: what it comes to is found
-/// anew when that changes.
+/// What of a workload is in the ruleset.
 #[derive(Debug)]
 struct Wire {
-    endpoint: Arc<LocalEndpoint>,
     interface: SmolStr,
     from: ChainId,
     to: ChainId,
@@ -65,17 +63,19 @@ impl Workloads {
         output: &mut Output,
     ) {
         for id in self.dirty.clone() {
-            let endpoint = state.endpoints.get(&id);
-            self.claim(&id, endpoint.and_then(|e| interface(e, interfaces)));
+            self.claim(&id, state.endpoints.get(&id), interfaces);
         }
         let mut joined = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
-            let wired = state.endpoints.get(&id).zip(self.interface(&id));
-            let new = wired.map(|(e, name)| Wire::new(e, name, state, options, graph));
-            let Some(wired) = self.wired.get_mut(&id) else { continue };
-            let after = Wire::elements(new.as_ref(), graph);
-            let old = std::mem::replace(&mut wired.wire, new);
-            let before = Wire::elements(old.as_ref(), graph);
+            let now = state.endpoints.get(&id);
+            let new = now.zip(self.interface(&id));
+            let new = new.map(|(ById(e), name)| Wire::new(e, name, state, options, graph));
+            let Some((was, Wired { claimed, wire: old })) = self.wired.remove_entry(&id) else {
+                continue;
+            };
+            let before = elements(&was, old.as_ref(), graph);
+            let now = now.unwrap_or(&was);
+            let after = elements(now, new.as_ref(), graph);
             for (set, element) in before.difference(&after) {
                 output.remove(set, element.clone());
             }
@@ -83,8 +83,8 @@ impl Workloads {
             for chain in old.iter().flat_map(|wire| [wire.from, wire.to]) {
                 graph.release(chain);
             }
-            if wired.claimed.is_none() {
-                self.wired.remove(&id);
+            if claimed.is_some() {
+                self.wired.insert(now.clone(), Wired { claimed, wire: new });
             }
         }
         // What one leaves may be what another takes.
@@ -106,7 +106,8 @@ impl Workloads {
     }
 
     /// Notes whose an interface is. Others who claim it, or claimed it, have to be looked at again.
-    fn claim(&mut self, id: &EndpointId, name: Option<SmolStr>) {
+    fn claim(&mut self, id: &EndpointId, now: Option<&ById>, interfaces: &Interfaces) {
+        let name = now.and_then(|ById(endpoint)| interface(endpoint, interfaces));
         let old = self.wired.get(id).and_then(|wired| wired.claimed.clone());
         if old == name {
             return;
@@ -118,7 +119,13 @@ impl Workloads {
         let names = old.iter().chain(&name);
         let others: Vec<_> = names.flat_map(|name| self.claimants(name)).cloned().collect();
         self.dirty.extend(others);
-        self.wired.entry(id.clone()).or_default().claimed = name;
+        match (self.wired.get_mut(id), now) {
+            (Some(wired), _) => wired.claimed = name,
+            (None, Some(now)) => {
+                self.wired.insert(now.clone(), Wired { claimed: name, wire: None });
+            }
+            (None, None) => {}
+        }
     }
 }
 
@@ -130,34 +137,33 @@ fn interface(endpoint: &LocalEndpoint, interfaces: &Interfaces) -> Option<SmolSt
 
 impl Wire {
     fn new(
-        endpoint: &Arc<LocalEndpoint>,
+        endpoint: &LocalEndpoint,
         interface: &SmolStr,
         state: &State,
         options: &Options,
         graph: &mut Graph,
     ) -> Wire {
         Wire {
-            endpoint: Arc::clone(endpoint),
             interface: interface.clone(),
             from: graph.acquire(content(endpoint, state, Direction::Egress)),
             to: graph.acquire(content(endpoint, state, Direction::Ingress)),
             unnamed: !options.prefixes.iter().any(|prefix| interface.starts_with(prefix.as_str())),
         }
     }
+}
 
-    /// What is in the ruleset: nothing without a workload.
-    fn elements(wire: Option<&Wire>, graph: &Graph) -> Elements {
-        let Some(Wire { endpoint, interface, from, to, unnamed }) = wire else {
-            return Elements::new();
-        };
-        let dispatch = |chain| Element::Dispatch(interface.clone(), chain);
-        let mut elements: Elements = sources(endpoint, interface).collect();
-        elements.insert((FROM_WORKLOAD, dispatch(graph.name(*from))));
-        elements.insert((TO_WORKLOAD, dispatch(graph.name(*to))));
-        let unnamed = UNNAMED.into_iter().filter(|_| *unnamed);
-        elements.extend(unnamed.map(|(map, chain)| (map, dispatch(chain))));
-        elements
-    }
+/// What of a workload is in the ruleset.
+fn elements(ById(endpoint): &ById, wire: Option<&Wire>, graph: &Graph) -> Elements {
+    let Some(Wire { interface, from, to, unnamed }) = wire else {
+        return Elements::new();
+    };
+    let dispatch = |chain| Element::Dispatch(interface.clone(), chain);
+    let mut elements: Elements = sources(endpoint, interface).collect();
+    elements.insert((FROM_WORKLOAD, dispatch(graph.name(*from))));
+    elements.insert((TO_WORKLOAD, dispatch(graph.name(*to))));
+    let unnamed = UNNAMED.into_iter().filter(|_| *unnamed);
+    elements.extend(unnamed.map(|(map, chain)| (map, dispatch(chain))));
+    elements
 }
 
 fn content(endpoint: &LocalEndpoint, state: &State, direction: Direction) -> Content {

@@ -163,7 +163,7 @@ fn before(endpoint: &Endpoint, state: &State, writer: &Writer<'_>, nodes: &Nodes
             let tunnels = no_tunnels(state).into_iter().map(|(before, matches)| {
                 let subject = fixed(before.name());
                 let origin = Origin { subject, direction: Direction::Egress, rule: None };
-                writer.decide(matches, Outcome::Deny, &origin)
+                writer.decide(matches, Outcome::Deny, &origin.into())
             });
             invalid.into_iter().chain(tunnels).collect()
         }
@@ -192,7 +192,7 @@ fn drop_invalid(writer: &Writer<'_>) -> Rule {
         matches: vec![Match::Connection(vec![ConnectionState::Invalid])],
         statements: vec![Statement::Counter],
         verdict: Some(Verdict::Drop),
-        origin: Some(Origin { subject, direction: writer.direction, rule: None }),
+        origin: Some(Origin { subject, direction: writer.direction, rule: None }.into()),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn step(op: &Op) -> String {
     /// Elements that are named.
     const SOME: usize = 3;
     let several = |name, verb, elements: &[Element]| {
-        let some = Elements::sorted(elements.iter().take(SOME)).lines(", ");
+        let some = Elements::sorted(elements.iter().take(SOME).cloned()).lines(", ");
         let dots = if elements.len() > SOME { ", …" } else { "" };
         format!("{verb} {} elements of {name}: {some}{dots}", elements.len())
     };
@@ -57,7 +57,7 @@ pub(crate) fn step(op: &Op) -> String {
 
 /// One element of a set.
 pub(crate) fn element(element: &Element) -> String {
-    Elements::sorted([element]).lines("")
+    Elements::sorted([element.clone()]).lines("")
 }
 
 /// The comment a rule has in the kernel: its mark and its origin in words, in the characters and the
@@ -97,7 +97,7 @@ impl fmt::Display for Table<'_> {
             let head = Head(set.kind);
             writeln!(f, "\t{} {name} {{\n\t\t{}", head.keyword(), head.lines("\n\t\t"))?;
             if !set.elements.is_empty() {
-                let elements = Elements::sorted(&set.elements);
+                let elements = Elements::sorted(set.elements.iter());
                 writeln!(f, "\t\telements = {{\n\t\t\t{}\n\t\t}}", elements.lines(",\n\t\t\t"))?;
             }
             writeln!(f, "\t}}\n")?;
@@ -193,6 +193,6 @@ fn write_elements(
     name: &SmolStr,
     elements: &[Element],
 ) -> fmt::Result {
-    let elements = Elements::sorted(elements);
+    let elements = Elements::sorted(elements.iter().cloned());
     write!(f, "{verb} element {TABLE} {name} {{ {} }}", elements.lines(", "))
 }

@@ -44,11 +44,11 @@ fn address(family: Family) -> &'static str {
 }
 
 /// Elements in order.
-pub(super) struct Elements<'a>(Vec<&'a Element>);
+pub(super) struct Elements(Vec<Element>);
 
-impl<'a> Elements<'a> {
+impl Elements {
     /// Sorts them.
-    pub(super) fn sorted(elements: impl IntoIterator<Item = &'a Element>) -> Self {
+    pub(super) fn sorted(elements: impl IntoIterator<Item = Element>) -> Self {
         let mut elements: Vec<_> = elements.into_iter().collect();
         elements.sort_unstable();
         Self(elements)

@@ -95,7 +95,7 @@ fn meddle(state: &mut State, handles: &mut u64, what: u8, which: usize) {
             let rule = foreign(Rule { verdict: Some(verdict), ..Rule::default() });
             state.chains.entry("theirs".into()).or_default().rules.push(rule);
         }
-        (3, _, Some(set)) => state.sets.get_mut(&set).unwrap().elements.clear(),
+        (3, _, Some(set)) => state.sets.get_mut(&set).unwrap().elements = Default::default(),
         (4, _, Some(set)) => {
             // Of another kind, with the rules that name it gone.
             state.chains.values_mut().for_each(|chain| chain.rules.clear());
@@ -211,7 +211,7 @@ proptest! {
             settle(&mut programmer, &next, delta(&ruleset, &next));
             programmer.kernel().count();
             for rule in next.chains.values().flat_map(|chain| &chain.rules) {
-                if let Some(origin) = &rule.origin {
+                if let Some(origin) = rule.origin.as_deref() {
                     *want.entry(origin.clone()).or_default() += 1;
                 }
             }

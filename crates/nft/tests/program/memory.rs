@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 use tortie_nft::{
-    ApplyError, Counter, Element, Found, FoundChain, FoundRule, FoundSet, Hook, Kernel, Match, Op,
-    Place, Rule, SetKind, Statement, Verdict,
+    ApplyError, Counter, Element, Found, FoundChain, FoundRule, FoundSet, Hook, Kernel, Match,
+    Members, Op, Place, Rule, SetKind, Statement, Verdict,
 };
 
 pub(crate) const EINTR: i32 = 4;
@@ -248,7 +248,7 @@ impl State {
             if !kind_fits(kind, element) {
                 return Err(EINVAL);
             }
-            if set.elements.iter().any(|e| e != element && overlaps(e, element)) {
+            if set.elements.iter().any(|e| e != *element && overlaps(&e, element)) {
                 return Err(EEXIST);
             }
             set.elements.insert(element.clone());
@@ -273,7 +273,7 @@ impl State {
     fn leads_to(&self, name: &str) -> bool {
         let leads = |element: &Element| matches!(element, Element::Dispatch(_, to) if to == name);
         self.rules().any(|rule| target(&rule.rule).is_some_and(|to| to == name))
-            || self.sets.values().flat_map(|set| &set.elements).any(leads)
+            || self.sets.values().flat_map(|set| set.elements.iter()).any(|element| leads(&element))
     }
 
     fn check(&self, rule: &Rule) -> Result<(), i32> {
@@ -294,7 +294,7 @@ impl State {
 }
 
 fn flush(set: &mut FoundSet) {
-    set.elements.clear();
+    set.elements = Members::default();
     set.strange = false;
 }
 
@@ -354,9 +354,9 @@ fn check_loops(state: &State) -> Result<(), i32> {
                 visit(state, to, path)?;
             }
             if let Some(Verdict::Dispatch { map, .. }) = &rule.rule.verdict {
-                for element in state.sets.get(map).into_iter().flat_map(|set| &set.elements) {
+                for element in state.sets.get(map).into_iter().flat_map(|set| set.elements.iter()) {
                     if let Element::Dispatch(_, to) = element {
-                        visit(state, to, path)?;
+                        visit(state, &to, path)?;
                     }
                 }
             }

@@ -46,11 +46,14 @@ fn chain_name(number: u8) -> SmolStr {
 pub(crate) fn counting(subject: &str, rule: usize) -> Rule {
     Rule {
         statements: vec![Statement::Counter],
-        origin: Some(Origin {
-            subject: Subject::Tier(subject.into()),
-            direction: Direction::Ingress,
-            rule: Some(rule),
-        }),
+        origin: Some(
+            Origin {
+                subject: Subject::Tier(subject.into()),
+                direction: Direction::Ingress,
+                rule: Some(rule),
+            }
+            .into(),
+        ),
         ..Rule::default()
     }
 }
@@ -145,7 +148,7 @@ fn add_element(ruleset: &mut Ruleset, number: u8, element: u8) {
         (Element::Dispatch(a, _), Element::Dispatch(b, _)) => a == b,
         _ => false,
     };
-    if set.elements.iter().any(taken) {
+    if set.elements.iter().any(|other| taken(&other)) {
         return;
     }
     if let Element::Dispatch(_, chain) = &element {
@@ -160,8 +163,8 @@ pub(crate) fn delta(old: &Ruleset, new: &Ruleset) -> Delta {
     for (name, set) in &new.sets {
         match old.sets.get(name) {
             Some(before) if before.kind == set.kind => {
-                let added = set.elements.difference(&before.elements).cloned().collect();
-                let removed = before.elements.difference(&set.elements).cloned().collect();
+                let added = set.elements.difference(&before.elements).collect();
+                let removed = before.elements.difference(&set.elements).collect();
                 let elements = Elements { added, removed };
                 if elements != Elements::default() {
                     delta.elements.insert(name.clone(), elements);

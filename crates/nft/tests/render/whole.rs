@@ -61,7 +61,7 @@ fn check_rule(ruleset: &Ruleset, rule: &Rule) -> Result<(), String> {
             }
             Match::Nets { nets, .. } if nets.is_empty() => return Err("no nets".into()),
             Match::Nets { nets, .. } => {
-                check_nets(nets.iter())?;
+                check_nets(nets.iter().copied())?;
                 continue;
             }
             Match::Ports { ranges, .. } if ranges.is_empty() => return Err("no ports".into()),
@@ -102,15 +102,15 @@ fn check_set(set: &Set) -> Result<(), String> {
         Element::Dispatch(interface, _) => Some(interface),
         _ => None,
     });
-    let distinct: BTreeSet<_> = interfaces.clone().collect();
-    if distinct.len() != interfaces.count() {
+    let interfaces: Vec<_> = interfaces.collect();
+    if interfaces.iter().collect::<BTreeSet<_>>().len() != interfaces.len() {
         return Err("an interface goes two ways".into());
     }
     check_nets(nets)
 }
 
-fn check_nets<'a>(nets: impl Iterator<Item = &'a ipnet::IpNet>) -> Result<(), String> {
-    let mut nets: Vec<_> = nets.copied().collect();
+fn check_nets(nets: impl Iterator<Item = ipnet::IpNet>) -> Result<(), String> {
+    let mut nets: Vec<_> = nets.collect();
     nets.sort_unstable();
     let overlapping = nets.iter().zip(nets.iter().skip(1)).find(|(a, b)| a.contains(*b));
     match overlapping {

@@ -116,7 +116,7 @@ fn origins() -> Vec<Rule> {
         (Subject::Fixed("failsafe".into()), None),
     ];
     let rule = |(direction, (subject, rule)): (Direction, (Subject, Option<usize>))| Rule {
-        origin: Some(Origin { subject, direction, rule }),
+        origin: Some(Origin { subject, direction, rule }.into()),
         statements: vec![Statement::Counter],
         ..Rule::default()
     };

@@ -30,7 +30,7 @@ pub fn program(ruleset: &Ruleset) -> Vec<Op> {
     sets.sort_by_key(|(name, _)| *name);
     for (name, set) in sets {
         batch.push(Op::AddSet(name.clone(), set.kind));
-        let mut elements: Vec<Element> = set.elements.iter().cloned().collect();
+        let mut elements: Vec<Element> = set.elements.iter().collect();
         elements.sort();
         batch.push(Op::AddElements(name.clone(), set.kind, elements));
     }

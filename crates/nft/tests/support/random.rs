@@ -136,7 +136,7 @@ impl Random {
         let mut set = Set { kind, elements: Default::default() };
         for _ in 0..self.below(12) {
             let element = self.element(kind);
-            if set.elements.iter().all(|other| !overlap(other, &element)) {
+            if set.elements.iter().all(|other| !overlap(&other, &element)) {
                 set.elements.insert(element);
             }
         }
