@@ -6,7 +6,7 @@
 //!
 //! Messages are always there; clients and servers come with the feature `grpc`.
 //!
-//! The output, in `src/generated` and `src/felix.binpb`, is committed. `tests/fresh.rs` regenerates
+//! The output, in `src/generated`, `src/felix.binpb` and `src/kubernetes.binpb`, is committed. `tests/fresh.rs` regenerates
 //! it and compares; after a change to a `.proto` file, rewrite it with
 //! `TORTIE_REGENERATE=1 cargo test -p tortie-proto --test fresh`.
 
@@ -88,6 +88,14 @@ pub mod felix {
     /// What describes the messages to programs that know none of them, such as printers: a
     /// `google.protobuf.FileDescriptorSet`.
     pub const DESCRIPTOR: &[u8] = include_bytes!("felix.binpb");
+}
+
+/// Kubernetes' own kinds, as typed clients send them.
+pub mod kubernetes {
+    /// What describes the messages: a `google.protobuf.FileDescriptorSet`. There is no code for
+    /// them. What JSON has always is `optional`; what it leaves out when zero is not. The options of
+    /// `kubernetes/options.proto` say what else Go's types say.
+    pub const DESCRIPTOR: &[u8] = include_bytes!("kubernetes.binpb");
 }
 
 /// `grpc.health.v1`: the standard health service, `Check` only.
