@@ -34,7 +34,7 @@ impl Api {
     }
 
     /// The points in which the cluster has chosen Calico's behaviour.
-    async fn compat(&self) -> Result<Compat, Status> {
+    pub(crate) async fn compat(&self) -> Result<Compat, Status> {
         let kind = self.kind("tortie.dev", "v1", "tortieconfigurations")?;
         let page = self.all(&kind, None).await?;
         let documents = page.objects.iter().map(|object| object::decode(&kind, object));
@@ -43,12 +43,14 @@ impl Api {
             let names = names.into_iter().flatten().filter_map(Value::as_str);
             names.filter_map(|name| Compat::parse([name]).ok()).fold(Compat::STRICT, Compat::union)
         });
-        Ok(chosen.fold(Compat::STRICT, Compat::union))
+        let chosen = chosen.fold(Compat::STRICT, Compat::union);
+        self.standing.choose(chosen);
+        Ok(chosen)
     }
 }
 
 /// What `tortie validate` would say of one document.
-fn wrong_with(document: &Value, compat: Compat) -> Vec<FieldError> {
+pub(crate) fn wrong_with(document: &Value, compat: Compat) -> Vec<FieldError> {
     match tortie_model::decode(document.clone()) {
         Err(errors) => errors.into_iter().flat_map(|error| error.errors).collect(),
         Ok(resources) => {

@@ -12,6 +12,7 @@ use crate::gc::Owners;
 use crate::kinds::{Kind, Registry};
 use crate::object;
 use crate::path::Target;
+use crate::standing::Standing;
 use crate::status::Status;
 
 /// Where the definitions of kinds are.
@@ -26,6 +27,8 @@ pub(crate) struct Api {
     registry: ArcSwap<Registry>,
     /// Held while the registry is made anew.
     defining: Mutex<()>,
+    /// Whether policies are enforced.
+    pub(crate) standing: Standing,
     /// Who would go with whom.
     pub(crate) owners: Owners,
     /// Written while a tier is deleted, read while policies are written: a tier is not deleted
@@ -37,8 +40,16 @@ impl Api {
     pub(crate) fn new(store: Engine, environment: Environment) -> Api {
         let built_in = Registry::built_in();
         let registry = ArcSwap::from_pointee(built_in.clone());
-        let (defining, owners) = (Mutex::new(()), Owners::default());
-        Api { store, environment, built_in, registry, defining, owners, tiers: RwLock::new(()) }
+        Api {
+            store,
+            environment,
+            built_in,
+            registry,
+            defining: Mutex::new(()),
+            standing: Standing::default(),
+            owners: Owners::default(),
+            tiers: RwLock::new(()),
+        }
     }
 
     /// The kinds as they are now.

@@ -1,4 +1,4 @@
-//! Bodies of requests: bounded, read whole, JSON or YAML.
+//! Bodies of requests: bounded, read whole, JSON, YAML or protobuf.
 
 use std::time::Duration;
 
@@ -8,17 +8,18 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
 
+use crate::protobuf;
 use crate::status::Status;
 
 /// Largest body, in bytes: as much as API servers take.
 const LARGEST: usize = 3 << 20;
 
-/// How long a client may take to send it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The media types of documents.
+const ACCEPTED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
-/// The bytes of a body.
-pub(crate) async fn read(body: Incoming) -> Result<Bytes, Status> {
-    let collected = tokio::time::timeout(PATIENCE, Limited::new(body, LARGEST).collect()).await;
+/// The bytes of a body, which must not take longer than that.
+pub(crate) async fn read(body: Incoming, patience: Duration) -> Result<Bytes, Status> {
+    let collected = tokio::time::timeout(patience, Limited::new(body, LARGEST).collect()).await;
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -40,7 +41,8 @@ pub(crate) fn document(headers: &HeaderMap, body: &[u8]) -> Result<Value, Status
     match media_type(headers) {
         "" | "application/json" | "*/*" => json(body),
         "application/yaml" => yaml(body),
-        other => Err(Status::unsupported(other, "application/json, application/yaml")),
+        protobuf::MEDIA => protobuf::document(body),
+        other => Err(Status::unsupported(other, ACCEPTED)),
     }
 }
 

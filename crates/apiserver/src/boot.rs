@@ -23,6 +23,7 @@ impl Api {
     /// Makes what is missing, and takes up what was left half done.
     pub(crate) async fn boot(self: &Arc<Self>) -> Result<(), Status> {
         self.redefine().await?;
+        self.compat().await?;
         let namespaces = self.kind("", "v1", "namespaces")?;
         for name in NAMESPACES {
             self.ensure(&namespaces, json!({"metadata": {"name": name}})).await?;

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use tortie_store::{Event, Key, Object, Resource, Revision, Store, Watch};
 
-use crate::api::{Api, key, scope};
+use crate::api::{Api, DEFINITIONS, key, scope};
 use crate::kinds::Kind;
 use crate::object::{self, text};
 use crate::path::Target;
+use crate::status::Status;
 use crate::write::Deletion;
 
 /// Who would go with whom, by the owner's uid.
@@ -95,7 +96,7 @@ impl Api {
                 }
             }
             let Some(watch) = self.changes(kind, page.revision).await else { return };
-            match self.note(watch).await {
+            match self.note(kind, watch).await {
                 tortie_store::Error::Compacted(_) => {}
                 _ => return,
             }
@@ -108,12 +109,27 @@ impl Api {
     }
 
     /// Applies changes until there are no more.
-    async fn note(self: &Arc<Self>, mut watch: Watch) -> tortie_store::Error {
+    async fn note(self: &Arc<Self>, kind: &Kind, mut watch: Watch) -> tortie_store::Error {
         loop {
             match watch.next().await {
                 Err(error) => return error,
-                Ok(event) => self.note_one(&event).await,
+                Ok(event) => {
+                    self.note_one(&event).await;
+                    self.note_choice(kind).await;
+                }
             }
+        }
+    }
+
+    /// Another server may have taken a change that this one has to know of.
+    async fn note_choice(self: &Arc<Self>, kind: &Kind) {
+        // What cannot be read now is read with the next change.
+        if kind.is(DEFINITIONS.0, "CustomResourceDefinition") {
+            let _ = self.redefine().await;
+            self.follow_owners();
+        }
+        if kind.is("tortie.dev", "TortieConfiguration") {
+            let _ = self.compat().await;
         }
     }
 
@@ -191,19 +207,28 @@ impl Api {
         }
     }
 
-    /// Lets those that an object owns stay without it.
-    pub(crate) async fn orphan(&self, uid: &str) {
-        for key in self.owners.of(uid) {
-            let Ok(Some(found)) = self.store.get(&key).await else { continue };
-            let mut document: Value = serde_json::from_slice(&found.value).unwrap_or_default();
-            let metadata = object::fields(&mut document, "metadata");
-            if let Some(Value::Array(all)) = metadata.get_mut("ownerReferences") {
-                all.retain(|one| text(one, "/uid") != uid);
+    /// Lets those that an object owns stay without it. All objects are looked at: the index may not
+    /// have the latest yet.
+    pub(crate) async fn orphan(&self, uid: &str) -> Result<(), Status> {
+        for kind in self.registry().stored() {
+            let page = self.all(kind, None).await?;
+            for found in page.objects.iter().filter(|one| owners_of(one).iter().any(|o| o == uid)) {
+                self.disown(found, uid).await;
             }
-            let when = tortie_store::When::At(found.modified);
-            if let Err(error) = self.store.put(&key, object::encode(&document), when).await {
-                tracing::warn!(object = %key, %error, "not made an orphan");
-            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn disown(&self, found: &Object, uid: &str) {
+        let mut document: Value = serde_json::from_slice(&found.value).unwrap_or_default();
+        let metadata = object::fields(&mut document, "metadata");
+        if let Some(Value::Array(all)) = metadata.get_mut("ownerReferences") {
+            all.retain(|one| text(one, "/uid") != uid);
+        }
+        let when = tortie_store::When::At(found.modified);
+        if let Err(error) = self.store.put(&found.key, object::encode(&document), when).await {
+            tracing::warn!(object = %found.key, %error, "not made an orphan");
         }
     }
 }

@@ -1,9 +1,10 @@
 //! From a request to an answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Response, StatusCode, request::Parts};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::Request;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ use crate::patch::Change;
 use crate::path::{Path, Target};
 use crate::query::Query;
 use crate::status::Status;
+use crate::strict;
 use crate::view::{Listed, View, accept, json_response, parameter, with_type};
 use crate::write::Deletion;
 
@@ -29,13 +31,20 @@ pub struct Limits {
     pub connections: usize,
     /// Requests but for watches; more are told to come again.
     pub requests: usize,
-    /// Watches; more are told to come again.
+    /// Watches, logs and commands; more are told to come again.
     pub watches: usize,
+    /// How long a client may take to send a request's head, and its body.
+    pub patience: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { connections: 8192, requests: 400, watches: 6000 }
+        Limits {
+            connections: 8192,
+            requests: 400,
+            watches: 6000,
+            patience: Duration::from_secs(60),
+        }
     }
 }
 
@@ -44,6 +53,7 @@ pub(crate) struct Handler {
     pub(crate) api: Arc<Api>,
     requests: Arc<Semaphore>,
     watches: Arc<Semaphore>,
+    pub(crate) patience: Duration,
     credentials: Credentials,
 }
 
@@ -54,11 +64,26 @@ struct Call<'a> {
     headers: &'a HeaderMap,
 }
 
+impl Call<'_> {
+    /// What the client is to be warned of in a document.
+    fn check_fields(&self, document: &Value) -> Result<Vec<HeaderValue>, Status> {
+        strict::check_fields(&self.target.kind, document, self.query.validation)
+    }
+}
+
+/// An answer with warnings.
+fn warned(mut response: Response<Body>, warnings: Vec<HeaderValue>) -> Response<Body> {
+    for warning in warnings {
+        response.headers_mut().append(header::WARNING, warning);
+    }
+    response
+}
+
 impl Handler {
     pub(crate) fn new(api: Arc<Api>, limits: Limits, credentials: Credentials) -> Handler {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         let (requests, watches) = (semaphore(limits.requests), semaphore(limits.watches));
-        Handler { api, requests, watches, credentials }
+        Handler { api, requests, watches, patience: limits.patience, credentials }
     }
 
     /// The answer to a request, whatever it is.
@@ -127,21 +152,26 @@ impl Handler {
             Path::Target(target) => {
                 let query = Query::parse(head.uri.query().unwrap_or_default())?;
                 let call = Call { target: &target, query, headers: &head.headers };
-                self.resource(&head.method, call, body).await
+                self.resource(head, call, body).await
             }
         }
     }
 
     async fn resource(
         &self,
-        method: &Method,
+        head: &Parts,
         call: Call<'_>,
         body: Incoming,
     ) -> Result<Response<Body>, Status> {
+        let method = &head.method;
         if method == Method::GET && call.query.watch {
             return self.watch(call, try_permit(&self.watches)?).await;
         }
         let _permit = try_permit(&self.requests)?;
+        if call.target.is_of_node() {
+            let permit = try_permit(&self.watches)?;
+            return self.api.kubelet(call.target, head, permit).await;
+        }
         if call.target.kind.verbs == Verbs::Create {
             return self.question(method, call, body).await;
         }
@@ -149,6 +179,7 @@ impl Handler {
             (&Method::GET, Some(_)) => self.get(call).await,
             (&Method::GET, None) => self.list(call).await,
             (&Method::POST, None) => self.create(call, body).await,
+            (&Method::POST, Some(_)) => self.evict(call, body).await,
             (&Method::PUT, Some(_)) => self.update(call, body).await,
             (&Method::PATCH, Some(_)) => self.patch(call, body).await,
             (&Method::DELETE, _) => self.delete(call, body).await,
@@ -160,8 +191,9 @@ impl Handler {
         &self,
         call: &Call<'_>,
         code: StatusCode,
-        document: Value,
+        mut document: Value,
     ) -> Result<Response<Body>, Status> {
+        self.api.standing.complete(&call.target.kind, &mut document);
         let (include, now) = (call.query.include_object.as_deref(), self.api.environment.now());
         let shown = View::choose(call.headers)?.of(&call.target.kind, document, include, now);
         Ok(json_response(code, shown.to_string()))
@@ -177,9 +209,6 @@ impl Handler {
                 let document = self.api.scale(call.target).await?;
                 Ok(json_response(StatusCode::OK, document.to_string()))
             }
-            Some("log" | "exec" | "attach" | "portforward") => {
-                Err(Status::not_implemented("there is no node to ask"))
-            }
             Some(_) => Err(Status::no_such_path()),
         }
     }
@@ -187,8 +216,10 @@ impl Handler {
     async fn list(&self, call: Call<'_>) -> Result<Response<Body>, Status> {
         let view = View::choose(call.headers)?;
         let found = self.api.list(call.target, &call.query).await?;
+        self.api.standing.prepare(&call.target.kind, &found.objects).await;
         let list = Listed {
             kind: &call.target.kind,
+            standing: &self.api.standing,
             objects: &found.objects,
             revision: found.revision,
             more: found.more,
@@ -211,35 +242,53 @@ impl Handler {
 
     async fn create(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
         View::choose(call.headers)?;
-        let document = body::document(call.headers, &body::read(body).await?)?;
+        let document = body::document(call.headers, &body::read(body, self.patience).await?)?;
         if call.target.kind.namespaced && call.target.namespace.is_none() {
             return Err(Status::method_not_allowed());
         }
+        let warnings = call.check_fields(&document)?;
         let created = self.api.create(call.target, &call.query, document).await?;
-        self.show(&call, StatusCode::CREATED, created)
+        Ok(warned(self.show(&call, StatusCode::CREATED, created)?, warnings))
+    }
+
+    /// A deletion that asks first; nobody here says no.
+    async fn evict(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
+        let Target { kind, subresource, .. } = call.target;
+        if !kind.is("", "Pod") || subresource.as_deref() != Some("eviction") {
+            return Err(Status::method_not_allowed());
+        }
+        let eviction = body::document(call.headers, &body::read(body, self.patience).await?)?;
+        let options = eviction.get("deleteOptions").unwrap_or(&Value::Null);
+        let deletion = Deletion::read(&call.query, options)?;
+        let pod = Target { subresource: None, ..call.target.clone() };
+        let answer = self.api.delete(&pod, &deletion).await?;
+        Ok(json_response(StatusCode::CREATED, answer.to_string()))
     }
 
     async fn update(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
-        let document = body::document(call.headers, &body::read(body).await?)?;
-        let updated = if call.target.subresource.as_deref() == Some("scale") {
-            self.api.rescale(call.target, &call.query, |_| Ok(document.clone())).await?
-        } else {
-            self.api.change(call.target, &call.query, |_| Ok(document.clone())).await?
-        };
-        self.show(&call, StatusCode::OK, updated)
+        let document = body::document(call.headers, &body::read(body, self.patience).await?)?;
+        if call.target.subresource.as_deref() == Some("scale") {
+            let scale =
+                self.api.rescale(call.target, &call.query, |_| Ok(document.clone())).await?;
+            return Ok(json_response(StatusCode::OK, scale.to_string()));
+        }
+        let warnings = call.check_fields(&document)?;
+        let updated = self.api.change(call.target, &call.query, |_| Ok(document.clone())).await?;
+        Ok(warned(self.show(&call, StatusCode::OK, updated)?, warnings))
     }
 
     async fn patch(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
         let kind = &call.target.kind;
-        let patch = Change::read(kind, call.headers, &body::read(body).await?)?;
+        let patch = Change::read(kind, call.headers, &body::read(body, self.patience).await?)?;
         if call.target.subresource.as_deref() == Some("scale") {
             let apply = |old: &Value| patch.apply(kind, old);
             let scale = self.api.rescale(call.target, &call.query, apply).await?;
             return Ok(json_response(StatusCode::OK, scale.to_string()));
         }
         if let Change::Apply(wanted) = &patch {
+            let warnings = call.check_fields(wanted)?;
             let (code, applied) = self.api.apply(call.target, &call.query, wanted).await?;
-            return self.show(&call, code, applied);
+            return Ok(warned(self.show(&call, code, applied)?, warnings));
         }
         let apply = |old: &Value| patch.apply(kind, old);
         let patched = self.api.change(call.target, &call.query, apply).await?;
@@ -250,7 +299,7 @@ impl Handler {
         if call.target.subresource.is_some() {
             return Err(Status::method_not_allowed());
         }
-        let body = body::read(body).await?;
+        let body = body::read(body, self.patience).await?;
         let options =
             if body.is_empty() { Value::Null } else { body::document(call.headers, &body)? };
         let deletion = Deletion::read(&call.query, &options)?;
@@ -272,7 +321,7 @@ impl Handler {
         if method != Method::POST || call.target.name.is_some() {
             return Err(Status::method_not_allowed());
         }
-        let mut document = body::document(call.headers, &body::read(body).await?)?;
+        let mut document = body::document(call.headers, &body::read(body, self.patience).await?)?;
         crate::prepare::incoming(&call.target.kind, None, &mut document)?;
         // Whoever can ask may do everything: the server listens to this machine alone.
         let status = json!({"allowed": true, "reason": "access control is not enforced"});

@@ -124,8 +124,11 @@ pub(crate) fn decode(kind: &Kind, object: &Object) -> Value {
     document
 }
 
+/// The annotation that says why an object cannot be read.
+pub(crate) const UNREADABLE: &str = "tortie.dev/unreadable";
+
 fn unreadable(reason: &str) -> Value {
-    json!({"metadata": {"annotations": {"tortie.dev/unreadable": reason}}})
+    json!({"metadata": {"annotations": {UNREADABLE: reason}}})
 }
 
 /// Writes a revision into a document.

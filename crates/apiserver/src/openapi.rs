@@ -6,11 +6,13 @@ use axum::http::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::kinds::{Kind, Registry, Verbs};
+use crate::messages::MESSAGES;
+use crate::schema;
 use crate::status::Status;
 use crate::view::json_response;
 
-/// The schema that all metadata refer to.
-const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+/// The message of the metadata that all objects have.
+const METADATA: &str = "k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// Answers a request below `/openapi/`.
 pub(crate) fn answer(
@@ -32,6 +34,14 @@ pub(crate) fn answer(
     Ok(json_response(StatusCode::OK, document.to_string()))
 }
 
+/// The patches that Kubernetes' own kinds take, and those that others do.
+const PATCHES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/apply-patch+yaml",
+    "application/strategic-merge-patch+json",
+];
+
 fn base(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
@@ -50,9 +60,12 @@ fn index(registry: &Registry) -> Value {
 
 fn document(registry: &Registry, group: &str, version: &str) -> Result<Value, Status> {
     let (mut paths, mut schemas) = (Map::new(), Map::new());
-    schemas.insert(META.into(), metadata());
+    if let Some(message) = MESSAGES.named(METADATA) {
+        schema::insert(&message, &mut schemas);
+    }
     for kind in registry.of_version(group, version) {
-        schemas.insert(name(kind), schema(kind));
+        let described = described(kind, &mut schemas);
+        schemas.insert(name(kind), described);
         describe(kind, &mut paths);
     }
     if paths.is_empty() {
@@ -67,19 +80,24 @@ fn document(registry: &Registry, group: &str, version: &str) -> Result<Value, St
 
 /// The name of a kind's schema: its group backwards, version and kind.
 fn name(kind: &Kind) -> String {
+    if let Some(message) = MESSAGES.kind(&kind.group, &kind.version, &kind.kind) {
+        return schema::name(message.full_name());
+    }
     let group: Vec<&str> = kind.group.rsplit('.').filter(|part| !part.is_empty()).collect();
-    let group = if group.is_empty() { "io.k8s.api.core".to_owned() } else { group.join(".") };
-    format!("{group}.{}.{}", kind.version, kind.kind)
+    format!("{}.{}.{}", group.join("."), kind.version, kind.kind)
 }
 
 fn group_version_kind(kind: &Kind) -> Value {
     json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
 }
 
-fn schema(kind: &Kind) -> Value {
-    let mut schema = match &kind.schema {
-        Some(schema) => (**schema).clone(),
-        None => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+/// The schema of a kind: of its message if Kubernetes has one, of its definition if there is one.
+fn described(kind: &Kind, schemas: &mut Map<String, Value>) -> Value {
+    let message = MESSAGES.kind(&kind.group, &kind.version, &kind.kind);
+    let mut schema = match (&kind.schema, message.filter(|_| kind.built_in)) {
+        (Some(schema), _) => (**schema).clone(),
+        (None, Some(message)) => schema::of(message, schemas),
+        (None, None) => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
     };
     let text = |about: &str| json!({"type": "string", "description": about});
     let fields = crate::object::map(&mut schema);
@@ -89,52 +107,10 @@ fn schema(kind: &Kind) -> Value {
     properties.insert("kind".into(), text("Kind of the object."));
     let metadata = json!({
         "description": "Name, namespace, labels and what else all objects have.",
-        "allOf": [{"$ref": format!("#/components/schemas/{META}")}],
+        "allOf": [{"$ref": schema::reference(METADATA)}],
     });
     properties.insert("metadata".into(), metadata);
-    if kind.schema.is_none() && kind.verbs == Verbs::All {
-        let anything = |about: &str| {
-            json!({
-                "type": "object", "description": about,
-                "x-kubernetes-preserve-unknown-fields": true,
-            })
-        };
-        properties.entry("spec").or_insert_with(|| anything("What is wanted; kept as it is."));
-        if kind.status {
-            properties.entry("status").or_insert_with(|| anything("What is known."));
-        }
-    }
     schema
-}
-
-fn metadata() -> Value {
-    let text = |about: &str| json!({"type": "string", "description": about});
-    let words = |about: &str| json!({"type": "object", "description": about, "additionalProperties": {"type": "string"}});
-    json!({
-        "type": "object",
-        "description": "What all objects have.",
-        "properties": {
-            "name": text("Name, unique within kind and namespace."),
-            "generateName": text("What the name is to begin with, if the server makes it."),
-            "namespace": text("Namespace, of kinds that have one."),
-            "labels": words("What selectors match."),
-            "annotations": words("What selectors never see."),
-            "uid": text("Tells apart objects that had one name."),
-            "resourceVersion": text("The last change."),
-            "generation": {"type": "integer", "description": "Counts changes of the specification."},
-            "creationTimestamp": text("When it was created."),
-            "deletionTimestamp": text("Since when it is being deleted."),
-            "finalizers": {
-                "type": "array", "items": {"type": "string"},
-                "description": "What must happen before it may go.",
-            },
-            "ownerReferences": {
-                "type": "array",
-                "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-                "description": "With whom it goes.",
-            },
-        },
-    })
 }
 
 /// The paths of a kind: what clients look for is which parameters its verbs take.
@@ -170,7 +146,7 @@ fn describe(kind: &Kind, paths: &mut Map<String, Value>) {
         return;
     }
     let reading = parameters(&["labelSelector", "fieldSelector", "limit", "continue", "watch"]);
-    let patch = body(&["application/json-patch+json", "application/merge-patch+json"]);
+    let patch = body(PATCHES.get(..if kind.built_in { 4 } else { 3 }).unwrap_or_default());
     paths.insert(
         format!("{list}/{{name}}"),
         json!({

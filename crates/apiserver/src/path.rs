@@ -16,6 +16,14 @@ pub(crate) struct Target {
     pub(crate) subresource: Option<String>,
 }
 
+impl Target {
+    /// Whether only a pod's node can answer.
+    pub(crate) fn is_of_node(&self) -> bool {
+        const PARTS: [&str; 4] = ["log", "exec", "attach", "portforward"];
+        self.kind.is("", "Pod") && self.subresource.as_deref().is_some_and(|p| PARTS.contains(&p))
+    }
+}
+
 /// A path below `/api` or `/apis`.
 #[derive(Debug, Clone)]
 pub(crate) enum Path {

@@ -7,6 +7,7 @@ use crate::environment::Environment;
 use crate::kinds::Kind;
 use crate::object::{self, child, fields, map, text};
 use crate::status::Status;
+use crate::{standing, strict};
 
 /// Longest name that is made up, and how much of it is.
 const GENERATED: (usize, usize) = (63, 5);
@@ -31,6 +32,8 @@ pub(crate) fn incoming(
         }
     }
     check_metadata(document)?;
+    strict::check_types(kind, document)?;
+    standing::forget(kind, document);
     let metadata = fields(document, "metadata");
     let given = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
     match namespace {

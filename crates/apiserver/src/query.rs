@@ -4,6 +4,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::selector::{FieldSelector, LabelSelector};
 use crate::status::Status;
+use crate::strict::Validation;
 
 /// How exact a list has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,6 +34,7 @@ pub(crate) struct Query {
     pub(crate) force: bool,
     pub(crate) field_manager: Option<String>,
     pub(crate) propagation: Option<String>,
+    pub(crate) validation: Validation,
     /// How much of an object a Table's rows carry.
     pub(crate) include_object: Option<String>,
 }
@@ -44,7 +46,7 @@ pub(crate) fn decoded(text: &str) -> Result<String, Status> {
     Ok(decoded.into_owned())
 }
 
-fn yes(value: &str) -> bool {
+pub(crate) fn yes(value: &str) -> bool {
     matches!(value, "" | "1" | "true" | "True" | "t" | "T" | "TRUE")
 }
 
@@ -84,6 +86,7 @@ impl Query {
             "force" => self.force = yes(&value),
             "fieldManager" => self.field_manager = Some(value),
             "propagationPolicy" => self.propagation = Some(value),
+            "fieldValidation" => self.validation = Validation::parse(&value)?,
             "includeObject" => self.include_object = Some(value),
             _ => {}
         }
@@ -147,6 +150,7 @@ mod tests {
             "limit=x",
             "resourceVersion=-1",
             "dryRun=Some",
+            "fieldValidation=Some",
             "labelSelector=a%3D%3D%3Db",
             "watch=1&continue=x",
             "sendInitialEvents=true",

@@ -23,9 +23,6 @@ use crate::environment::Environment;
 use crate::handle::{Handler, Limits};
 use crate::tls::Acceptor;
 
-/// How long a client may take to send a request's headers, and be idle.
-const PATIENCE: Duration = Duration::from_secs(90);
-
 /// How long a client may take to set up TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -259,12 +256,13 @@ async fn connection<S>(stream: S, peer: Peer, handler: Arc<Handler>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let patience = handler.patience;
     let respond = service_fn(|request| {
         let (handler, peer) = (handler.clone(), peer.clone());
         async move { Ok::<_, Infallible>(handler.handle(request, &peer).await) }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(LARGEST_HEAD);
+    server.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(LARGEST_HEAD);
     // A client that goes away is no news.
     let _ = server.serve_connection(TokioIo::new(stream), respond).with_upgrades().await;
 }

@@ -54,6 +54,11 @@ impl Status {
         Status::new(StatusCode::NOT_FOUND, "NotFound", message)
     }
 
+    /// Something that is no object is not there.
+    pub(crate) fn missing(message: impl Into<String>) -> Status {
+        Status::new(StatusCode::NOT_FOUND, "NotFound", message)
+    }
+
     pub(crate) fn not_found(kind: &Kind, name: &str) -> Status {
         let message = format!("{} \"{name}\" not found", kind.qualified());
         Status::new(StatusCode::NOT_FOUND, "NotFound", message).about(kind, name)
@@ -127,6 +132,14 @@ impl Status {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: \
              {accepted}; not {media:?}"
+        );
+        Status::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
+    /// A body of a kind that only JSON has here.
+    pub(crate) fn unsupported_kind(version: &str, kind: &str) -> Status {
+        let message = format!(
+            "there is no kind `{kind}` of `{version}` in protobuf here: send it as application/json"
         );
         Status::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
     }

@@ -1,43 +1,16 @@
 //! Kubernetes' strategic merge: as a merge patch, but lists whose elements have a key are merged
-//! element by element.
+//! element by element. Which lists are, and what their key is, the kind's message says.
 
 use std::collections::HashSet;
 
+use prost_reflect::{FieldDescriptor, MessageDescriptor};
 use serde_json::{Map, Value};
 
-use crate::object::map;
+use crate::messages::{MESSAGES, Merge, field_of};
+use crate::object::{map, text};
 
-/// Lists of objects that are merged, by their field and the fields that may be the key, the first
-/// that the elements have. Everywhere in Kubernetes' own kinds a field of one name has one meaning,
-/// with the exceptions made by [`is_atomic`].
-const KEYS: [(&str, &[&str]); 18] = [
-    ("containers", &["name"]),
-    ("initContainers", &["name"]),
-    ("ephemeralContainers", &["name"]),
-    ("env", &["name"]),
-    ("volumes", &["name"]),
-    ("volumeMounts", &["mountPath"]),
-    ("volumeDevices", &["devicePath"]),
-    ("ports", &["containerPort", "port"]),
-    ("imagePullSecrets", &["name"]),
-    ("secrets", &["name"]),
-    ("hostAliases", &["ip"]),
-    ("conditions", &["type"]),
-    ("addresses", &["type"]),
-    ("taints", &["key"]),
-    ("podIPs", &["ip"]),
-    ("ownerReferences", &["uid"]),
-    ("topologySpreadConstraints", &["topologyKey"]),
-    ("resourceClaims", &["name"]),
-];
-
-/// Lists of words that are merged as sets.
-const SETS: [&str; 1] = ["finalizers"];
-
-/// Fields below which lists are replaced whole: rules of policies, and slices.
-fn is_atomic(field: &str) -> bool {
-    ["ingress", "egress", "endpoints", "subsets", "rules"].contains(&field)
-}
+/// What all objects have.
+const OBJECT: &str = "tortie.kubernetes.Object";
 
 const PATCH: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
@@ -46,9 +19,9 @@ const DELETE: &str = "$deleteFromPrimitiveList/";
 
 /// How a patch is read.
 #[derive(Clone, Copy)]
-struct Reading {
-    /// Whether lists are replaced whole here.
-    atomic: bool,
+struct Reading<'a> {
+    /// What the fields are; where it is not known, lists are replaced whole.
+    message: Option<&'a MessageDescriptor>,
     /// Whether `$patch` and null mean what they mean in a patch.
     directives: bool,
 }
@@ -65,30 +38,29 @@ pub(crate) enum Problem {
 /// Merges a patch into a document.
 pub(crate) fn merge(document: &mut Value, patch: &Value) -> Result<(), Problem> {
     let Value::Object(patch) = patch else { return Ok(()) };
-    let atomic = ["EndpointSlice", "NetworkPolicy"];
-    let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let reading = Reading { atomic: atomic.contains(&kind), directives: true };
-    merge_map(map(document), patch, reading)
+    let message = message_of(document);
+    merge_map(map(document), patch, Reading { message: message.as_ref(), directives: true })
 }
 
 /// Merges what somebody wants to see into a document: nothing in it is a directive.
 pub(crate) fn apply(document: &mut Value, wanted: &Value) {
+    let message = message_of(wanted);
     let Value::Object(wanted) = wanted else { return };
-    // Calico's kinds have no lists that are merged.
-    let version = wanted.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
-    let group = version.split_once('/').map_or("", |(group, _)| group);
-    let kubernetes = !group.contains('.') || group.ends_with(".k8s.io");
-    let policies = ["EndpointSlice", "NetworkPolicy", "ClusterNetworkPolicy"];
-    let kind = wanted.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let atomic = !kubernetes || policies.contains(&kind);
+    let reading = Reading { message: message.as_ref(), directives: false };
     // Without directives nothing can be misunderstood: elements without a key replace their list.
-    let _ = merge_map(map(document), wanted, Reading { atomic, directives: false });
+    let _ = merge_map(map(document), wanted, reading);
+}
+
+/// The message of a document's kind, or what all objects have.
+fn message_of(document: &Value) -> Option<MessageDescriptor> {
+    let known = MESSAGES.of_object(text(document, "/apiVersion"), text(document, "/kind"));
+    known.cloned().or_else(|| MESSAGES.named(OBJECT))
 }
 
 fn merge_map(
     target: &mut Map<String, Value>,
     patch: &Map<String, Value>,
-    reading: Reading,
+    reading: Reading<'_>,
 ) -> Result<(), Problem> {
     if reading.directives {
         match patch.get(PATCH).and_then(Value::as_str) {
@@ -132,9 +104,11 @@ fn merge_field(
     field: &str,
     value: &Value,
     patch: &Map<String, Value>,
-    reading: Reading,
+    reading: Reading<'_>,
 ) -> Result<(), Problem> {
-    let inner = Reading { atomic: reading.atomic || is_atomic(field), ..reading };
+    let known = reading.message.and_then(|message| field_of(message, field));
+    let message = known.as_ref().and_then(content);
+    let inner = Reading { message: message.as_ref(), ..reading };
     match value {
         Value::Null if reading.directives => {
             target.remove(field);
@@ -147,7 +121,8 @@ fn merge_field(
         Value::Array(elements) => {
             let place = target.entry(field).or_insert_with(|| Value::Array(Vec::new()));
             let order = patch.get(&format!("{ORDER}{field}")).and_then(Value::as_array);
-            merge_list(place, field, elements, order, inner)
+            let merge = known.as_ref().and_then(|field| MESSAGES.merge(field));
+            merge_list(place, field, elements, order, merge, inner)
         }
         other => {
             target.insert(field.to_owned(), other.clone());
@@ -156,27 +131,35 @@ fn merge_field(
     }
 }
 
+/// The message of what a field has: itself, or each of its values.
+fn content(field: &FieldDescriptor) -> Option<MessageDescriptor> {
+    let message = field.kind().as_message().cloned()?;
+    if field.is_map() {
+        return message.map_entry_value_field().kind().as_message().cloned();
+    }
+    Some(message)
+}
+
 fn merge_list(
     place: &mut Value,
     field: &str,
     elements: &[Value],
     order: Option<&Vec<Value>>,
-    reading: Reading,
+    merge: Option<&Merge>,
+    reading: Reading<'_>,
 ) -> Result<(), Problem> {
-    let Value::Array(list) = place else {
+    let merge = merge.filter(|merge| merge.strategy.contains("merge"));
+    let (Value::Array(list), Some(merge)) = (&mut *place, merge) else {
         *place = Value::Array(elements.to_vec());
         return Ok(());
     };
-    if SETS.contains(&field) {
+    let key = merge.key.as_str();
+    if key.is_empty() {
         let missing: Vec<Value> =
             elements.iter().filter(|one| !list.contains(one)).cloned().collect();
         list.extend(missing);
         return Ok(());
     }
-    let Some(key) = key_of(field, elements, list).filter(|_| !reading.atomic) else {
-        *list = elements.to_vec();
-        return Ok(());
-    };
     if !reading.directives && elements.iter().any(|element| element.get(key).is_none()) {
         *list = elements.to_vec();
         return Ok(());
@@ -201,7 +184,7 @@ fn merge_elements(
     field: &str,
     key: &str,
     elements: &[Value],
-    reading: Reading,
+    reading: Reading<'_>,
 ) -> Result<(), Problem> {
     for element in elements {
         let no_key = || Problem::NoKey { field: field.to_owned(), key: key.to_owned() };
@@ -222,13 +205,6 @@ fn merge_elements(
         }
     }
     Ok(())
-}
-
-/// The key by which a list is merged, if it is.
-fn key_of(field: &str, elements: &[Value], list: &[Value]) -> Option<&'static str> {
-    let (_, keys) = KEYS.iter().find(|(name, _)| *name == field)?;
-    let has = |key: &&&str| elements.iter().chain(list).any(|one| one.get(**key).is_some());
-    keys.iter().find(has).copied().filter(|_| elements.iter().all(Value::is_object))
 }
 
 /// Elements in the order that is wanted; those that it does not name follow.
@@ -268,10 +244,19 @@ mod tests {
 
     use super::*;
 
-    fn merged(old: Value, patch: Value) -> Value {
+    /// A document of a kind after a patch, without what it says it is.
+    fn merged_as(kind: &str, old: Value, patch: Value) -> Value {
+        let (version, kind) = kind.rsplit_once('/').unwrap();
         let mut document = old;
+        map(&mut document).insert("apiVersion".into(), version.into());
+        map(&mut document).insert("kind".into(), kind.into());
         merge(&mut document, &patch).unwrap();
+        map(&mut document).retain(|field, _| !["apiVersion", "kind"].contains(&field.as_str()));
         document
+    }
+
+    fn merged(old: Value, patch: Value) -> Value {
+        merged_as("v1/Pod", old, patch)
     }
 
     #[test]
@@ -317,12 +302,18 @@ mod tests {
         assert_eq!(less, json!({"metadata": {"finalizers": ["b"]}}));
         let old = json!({"spec": {"ingress": [{"ports": [{"port": 1}]}]}});
         let patch = json!({"spec": {"ingress": [{"ports": [{"port": 2}]}]}});
-        assert_eq!(merged(old, patch.clone()), patch);
+        assert_eq!(merged_as("networking.k8s.io/v1/NetworkPolicy", old, patch.clone()), patch);
+        let old = json!({"spec": {"ports": [{"port": 1, "name": "a"}, {"port": 2}]}});
+        let patch = json!({"spec": {"ports": [{"port": 1, "targetPort": 3}]}});
+        let new =
+            json!({"spec": {"ports": [{"port": 1, "name": "a", "targetPort": 3}, {"port": 2}]}});
+        assert_eq!(merged_as("v1/Service", old, patch), new);
     }
 
     #[test]
     fn what_cannot_be_understood_is_said() {
-        let mut pod = json!({"spec": {"containers": [{"name": "a"}]}});
+        let mut pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "a"}]}});
         let refused = merge(&mut pod, &json!({"spec": {"containers": [{"image": "x"}]}}));
         assert_eq!(refused, Err(Problem::NoKey { field: "containers".into(), key: "name".into() }));
         let refused = merge(&mut pod, &json!({"spec": {"$patch": "destroy"}}));

@@ -9,6 +9,7 @@ use tortie_store::Object;
 
 use crate::kinds::Kind;
 use crate::object;
+use crate::standing::Standing;
 use crate::status::Status;
 use crate::table;
 
@@ -70,7 +71,8 @@ impl View {
 
     /// A list of stored objects in this shape.
     pub(crate) fn list(self, list: &Listed<'_>, include: Include<'_>, now: Now) -> Bytes {
-        let documents = || list.objects.iter().map(|object| object::decode(list.kind, object));
+        let documents =
+            || list.objects.iter().map(|object| list.standing.document(list.kind, object));
         match self {
             View::Whole => list.whole(),
             View::Table => {
@@ -99,6 +101,7 @@ pub(crate) type Now = OffsetDateTime;
 /// A list of objects, and where it stands.
 pub(crate) struct Listed<'a> {
     pub(crate) kind: &'a Kind,
+    pub(crate) standing: &'a Standing,
     pub(crate) objects: &'a [std::sync::Arc<Object>],
     pub(crate) revision: u64,
     pub(crate) more: Option<String>,
@@ -128,7 +131,7 @@ impl Listed<'_> {
             if index > 0 {
                 out.push(b',');
             }
-            object::render(self.kind, object, object.modified, &mut out);
+            self.standing.render(self.kind, object, object.modified, &mut out);
         }
         out.extend_from_slice(b"]}");
         out.into()

@@ -27,8 +27,8 @@ const BOOKMARKS: Duration = Duration::from_secs(60);
 /// How long a watch lasts if it is not said.
 const LIFETIME: Duration = Duration::from_secs(40 * 60);
 
-/// How many lines may wait for a client.
-const QUEUE: usize = 64;
+/// How many lines may wait for a client; the store's history has the rest.
+const QUEUE: usize = 8;
 
 /// One watch, as it was asked for.
 struct Watcher {
@@ -158,9 +158,9 @@ impl Watcher {
         line.extend_from_slice(word.as_bytes());
         line.extend_from_slice(b"\",\"object\":");
         if self.view == View::Whole {
-            object::render(&self.kind, object, revision, &mut line);
+            self.api.standing.render(&self.kind, object, revision, &mut line);
         } else {
-            let mut document = object::decode(&self.kind, object);
+            let mut document = self.api.standing.document(&self.kind, object);
             object::stamp(&mut document, revision);
             line.extend_from_slice(self.shown(document).to_string().as_bytes());
         }

@@ -232,7 +232,7 @@ impl Api {
                 return Ok(success(kind, key.name(), object::uid(&old)));
             }
             if deletion.orphan {
-                self.orphan(object::uid(&old)).await;
+                self.orphan(object::uid(&old)).await?;
             }
             match self.begin_deletion(kind, &current, old).await {
                 Err(Error::Conflict { .. }) => {}

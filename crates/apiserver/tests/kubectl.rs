@@ -13,6 +13,8 @@
 mod common;
 
 use common::{Cluster, skipped};
+use tortie_apiserver::Options;
+use tortie_store::{Engine, Key, Local, Resource, Store as _, When};
 
 const POLICY: &str = "apiVersion: projectcalico.org/v3
 kind: GlobalNetworkPolicy
@@ -56,8 +58,8 @@ fn objects_are_created_shown_and_deleted() {
     assert!(apply(&changed, &[]).ends_with("/web configured\n"));
     let shown = cluster.says(&["get", "gnp"]);
     let cells: Vec<Vec<&str>> = shown.lines().map(|l| l.split_whitespace().collect()).collect();
-    assert_eq!(cells[0], ["NAME", "TIER", "ORDER", "AGE"]);
-    assert_eq!(cells[1][..3], ["web", "default", "6"]);
+    assert_eq!(cells[0], ["NAME", "TIER", "ORDER", "ACCEPTED", "AGE"]);
+    assert_eq!(cells[1][..4], ["web", "default", "6", "True"]);
     let of =
         |field: &str| cluster.says(&["get", "gnp", "web", &format!("-o=jsonpath={{{field}}}")]);
     assert_eq!(of(".metadata.generation"), "2");
@@ -189,6 +191,8 @@ fn kubectl_finds_its_way() {
     let explained = cluster.says(&["explain", "gnp.spec.ingress.source"]);
     assert!(explained.contains("notSelector"), "{explained}");
     assert!(cluster.says(&["explain", "pod"]).contains("metadata"));
+    assert!(cluster.says(&["explain", "pod.spec.containers.livenessProbe"]).contains("httpGet"));
+    assert!(cluster.says(&["explain", "deployment.spec.template.spec"]).contains("<[]Container>"));
     cluster.says_to(&["apply", "-f", "-"], POD);
     cluster.says_to(&["apply", "-f", "-"], POLICY);
     for object in ["pod/web", "gnp/web", "ns/default", "tier/default", "sa/default"] {
@@ -204,6 +208,143 @@ fn kubectl_finds_its_way() {
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: b}\n";
     cluster.says_to(&["create", "-f", "-"], secret);
     assert!(cluster.says(&["describe", "secret", "s"]).contains("1 bytes"));
+}
+
+#[test]
+fn typed_clients_write_protobuf() {
+    if skipped() {
+        return;
+    }
+    let cluster = Cluster::start();
+    let created = |arguments: &[&str]| {
+        let said = cluster.says(&[&["create"], arguments].concat());
+        assert!(said.contains("created"), "{said}");
+    };
+    created(&["namespace", "shop"]);
+    created(&["deployment", "web", "--image=web:1", "--replicas=2", "--port=80"]);
+    created(&["configmap", "settings", "--from-literal=a=b"]);
+    created(&["secret", "generic", "key", "--from-literal=a=b"]);
+    created(&["serviceaccount", "robot"]);
+    created(&["service", "clusterip", "web", "--tcp=80:8080"]);
+    created(&["role", "reader", "--verb=get", "--resource=pods"]);
+    created(&["rolebinding", "reads", "--role=reader", "--serviceaccount=default:robot"]);
+    created(&["ingress", "front", "--rule=x.example/a=web:80"]);
+    assert_eq!(cluster.says(&["auth", "can-i", "create", "pods"]), "yes\n");
+    let of = |object: &str, field: &str| {
+        cluster.says(&["get", object, &format!("-o=jsonpath={{{field}}}")])
+    };
+    let ports = ".spec.template.spec.containers[0].ports[0].containerPort";
+    assert_eq!(of("deploy/web", ports), "80");
+    assert_eq!(of("deploy/web", ".spec.replicas"), "2");
+    assert_eq!(of("service/web", ".spec.ports[0].targetPort"), "8080");
+    assert_eq!(of("secret/key", ".data.a"), "Yg==");
+    assert_eq!(of("rolebinding/reads", ".subjects[0].name"), "robot");
+    let said = cluster.says(&["run", "web", "--image=web:1", "--labels=app=web"]);
+    assert_eq!(said, "pod/web created\n");
+    assert!(cluster.says(&["expose", "deployment", "web", "--name=web2"]).contains("exposed"));
+    assert!(cluster.says(&["set", "image", "deploy/web", "web=web:2"]).contains("updated"));
+    assert_eq!(of("deploy/web", ".spec.template.spec.containers[0].image"), "web:2");
+}
+
+#[test]
+fn fields_are_checked() {
+    if skipped() {
+        return;
+    }
+    let cluster = Cluster::start();
+    let unknown = POD.replace("containers", "contaners");
+    let said = cluster.refuses(&["create", "-f", "-"], &unknown);
+    assert!(said.contains("unknown field \"spec.contaners\""), "{said}");
+    let said = cluster.refuses(&["apply", "-f", "-"], &unknown);
+    assert!(said.contains("unknown field \"spec.contaners\""), "{said}");
+    let warned = cluster.kubectl(&["create", "--validate=warn", "-f", "-"], &unknown);
+    assert!(warned.ok && warned.err.contains("Warning: unknown field"), "{}", warned.err);
+    let mistyped = POD.replace("containerPort: 80", "containerPort: '80'").replace("web,", "w2,");
+    let said = cluster.refuses(&["create", "-f", "-"], &mistyped);
+    assert!(said.contains("spec.containers[0].ports[0].containerPort"), "{said}");
+}
+
+#[test]
+fn policies_of_others_say_why_they_are_not_enforced() {
+    if skipped() {
+        return;
+    }
+    let foreign =
+        r#"{"kind":"GlobalNetworkPolicy","metadata":{"name":"odd"},"spec":{"selector":"a ="}}"#;
+    let cluster = Cluster::start_on(Options::default(), async move {
+        let store = Local::in_memory(tortie_store::Options::default()).await.unwrap();
+        let resource = Resource::new("projectcalico.org", "globalnetworkpolicies").unwrap();
+        let key = Key::new(resource, None, "odd").unwrap();
+        store.put(&key, foreign.into(), When::Absent).await.unwrap();
+        Engine::Local(store)
+    });
+    cluster.says_to(&["apply", "-f", "-"], POLICY);
+    let shown = cluster.says(&["get", "gnp"]);
+    let cells: Vec<Vec<&str>> = shown.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert!(cells[1][0] == "odd" && cells[1].contains(&"False"), "{shown}");
+    let yaml = cluster.says(&["get", "gnp", "odd", "-o", "yaml"]);
+    assert!(yaml.contains("type: Accepted") && yaml.contains("spec.selector"), "{yaml}");
+    cluster.says(&["wait", "--for=condition=Accepted", "gnp/web", "--timeout=30s"]);
+    let condition = "-o=jsonpath={.items[*].status.conditions[?(@.type==\"Accepted\")].status}";
+    assert_eq!(cluster.says(&["get", "gnp", condition]), "False True");
+    // What is shown can be sent back, and is no change.
+    let yaml = cluster.says(&["get", "gnp", "web", "-o", "yaml"]);
+    assert!(cluster.says_to(&["replace", "-f", "-"], &yaml).contains("replaced"));
+    assert_eq!(cluster.says(&["get", "gnp", "web", "-o=jsonpath={.metadata.generation}"]), "1");
+    cluster.says(&[
+        "patch",
+        "gnp",
+        "odd",
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"selector":"all()"}}"#,
+    ]);
+    assert_eq!(cluster.says(&["get", "gnp", condition]), "True True");
+}
+
+#[test]
+fn kubectl_waits_and_tries() {
+    if skipped() {
+        return;
+    }
+    let cluster = Cluster::start();
+    cluster.says(&["create", "deployment", "web", "--image=web:1"]);
+    let status = |generation: &str| {
+        let status = format!(
+            r#"{{"status":{{"observedGeneration":{generation},"replicas":1,"updatedReplicas":1,
+                "readyReplicas":1,"availableReplicas":1,
+                "conditions":[{{"type":"Available","status":"True"}}]}}}}"#
+        );
+        let patch =
+            ["patch", "deploy", "web", "--subresource=status", "--type=merge", "-p", &status];
+        cluster.says(&patch);
+    };
+    status("1");
+    let rolled = cluster.says(&["rollout", "status", "deploy/web", "--timeout=30s"]);
+    assert!(rolled.contains("successfully rolled out"), "{rolled}");
+    cluster.says(&["wait", "--for=condition=Available", "deploy/web", "--timeout=30s"]);
+    cluster.says(&["rollout", "restart", "deploy/web"]);
+    let generation = cluster.says(&["get", "deploy", "web", "-o=jsonpath={.metadata.generation}"]);
+    assert_eq!(generation, "2");
+    for dry in ["client", "server"] {
+        let dry = format!("--dry-run={dry}");
+        cluster.says(&["create", "namespace", "ghost", &dry]);
+        cluster.says_to(&["apply", &dry, "-f", "-"], POD);
+    }
+    assert!(cluster.refuses(&["get", "ns", "ghost"], "").contains("not found"));
+    assert_eq!(cluster.says(&["get", "pods", "-o", "name"]), "");
+    let template = "-o=go-template={{range .items}}{{.metadata.name}} {{end}}";
+    assert_eq!(cluster.says(&["get", "deploy", template]), "web ");
+    let columns =
+        "-o=custom-columns=NAME:.metadata.name,IMAGE:.spec.template.spec.containers[0].image";
+    assert!(cluster.says(&["get", "deploy", columns]).contains("web:1"));
+    assert!(cluster.says(&["get", "deploy", "-A", "--sort-by=.metadata.name"]).contains("web"));
+    cluster.says_to(&["apply", "-f", "-"], POD);
+    cluster.says(&["wait", "--for=jsonpath={.status.phase}=Pending", "pod/web", "--timeout=30s"]);
+    let described = cluster.says(&["describe", "deploy", "web"]);
+    assert!(described.contains("1 updated"), "{described}");
+    cluster.says(&["delete", "pod", "-l", "app=web"]);
+    assert_eq!(cluster.says(&["get", "pods", "-o", "name"]), "");
 }
 
 #[test]

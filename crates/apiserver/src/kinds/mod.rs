@@ -127,6 +127,16 @@ impl Kind {
             let (group, version, kind) = ("autoscaling".into(), "v1".into(), "Scale".into());
             all.push(Subresource { group, version, kind, ..own("scale") });
         }
+        if self.is("", "Pod") {
+            all.push(Subresource { verbs: &["get"], ..own("log") });
+            all.push(Subresource {
+                kind: "PodExecOptions".into(),
+                verbs: &["create", "get"],
+                ..own("exec")
+            });
+            let (group, kind) = ("policy".into(), "Eviction".into());
+            all.push(Subresource { group, kind, verbs: &["create"], ..own("eviction") });
+        }
         all
     }
 }

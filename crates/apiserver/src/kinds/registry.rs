@@ -7,6 +7,7 @@ use serde_json::Value;
 use smol_str::SmolStr;
 
 use super::{Kind, built_in, from_definition};
+use crate::standing;
 
 /// The kinds, immutable; a new definition makes a new registry.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +24,10 @@ impl Registry {
         built_in::all().for_each(|kind| registry.add(kind));
         let definitions = tortie_model::crd::all();
         let kinds = definitions.iter().filter_map(|crd| from_definition(crd).ok()).flatten();
-        kinds.for_each(|kind| registry.add(kind));
+        for mut kind in kinds {
+            standing::add_column(&mut kind);
+            registry.add(kind);
+        }
         registry
     }
 

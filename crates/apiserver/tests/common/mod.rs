@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+#[path = "../../../store/tests/common/etcd.rs"]
+pub mod etcd;
+pub mod http;
 pub mod process;
 
 use std::io::Write;
@@ -34,22 +37,37 @@ impl Cluster {
         Cluster::start_with(Options::default())
     }
 
+    /// A server of its own over an etcd that others may use as well.
+    pub fn start_in(server: &etcd::Server) -> Cluster {
+        Cluster::start_on(Options::default(), async { Engine::Etcd(server.store().await) })
+    }
+
     pub fn start_with(options: Options) -> Cluster {
+        Cluster::start_on(options, async {
+            Engine::Local(Local::in_memory(tortie_store::Options::default()).await.unwrap())
+        })
+    }
+
+    pub fn start_on(options: Options, store: impl Future<Output = Engine>) -> Cluster {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.unwrap();
         let (trigger, drain) = shutdown::drain();
         let address = runtime.block_on(async {
-            let store = Local::in_memory(tortie_store::Options::default()).await.unwrap();
+            let store = store.await;
             let any = SocketAddr::from(([127, 0, 0, 1], 0));
-            let server =
-                Server::start([Door::Open(any)], Engine::Local(store), options).await.unwrap();
+            let server = Server::start([Door::Open(any)], store, options).await.unwrap();
             let address = server.address().unwrap();
             tokio::spawn(server.serve(drain));
             address
         });
         let home = tempfile::tempdir().unwrap();
         Cluster { address, runtime: Some(runtime), trigger: Some(trigger), home }
+    }
+
+    /// The server, for requests that kubectl would not make.
+    pub fn api(&self) -> http::Api {
+        http::Api(self.address)
     }
 
     /// A folder for files of the test.
@@ -97,6 +115,11 @@ impl Cluster {
         assert!(!said.ok, "kubectl {arguments:?} should fail: {}", said.out);
         said.err
     }
+}
+
+/// Waits, but not for ever.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(http::DEADLINE, what).await.unwrap()
 }
 
 impl Drop for Cluster {
