@@ -14,7 +14,6 @@ mod support;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use support::net::{Namespace, possible};
 use support::program;
 use tortie_nft::{
@@ -22,6 +21,7 @@ use tortie_nft::{
     text,
 };
 use tortie_policy::Side;
+use tortie_testkit::bare::Bare;
 
 /// Repeats of whole rulesets.
 const REPEATS: usize = 3;
@@ -56,7 +56,7 @@ fn members(kind: SetKind, size: u32) {
     let elements = (0..size).map(element).collect();
     let add = |elements| Op::AddElements("s".into(), kind, elements);
     kernel.apply(&[Op::AddTable, Op::AddSet("s".into(), kind), add(elements)]).unwrap();
-    let mut bare = namespace.enter(Bare::new);
+    let bare = namespace.enter(|| Bare::new("tortie", "s")).unwrap();
     let (mut ours, mut floor) = (Vec::new(), Vec::new());
     for n in size..size + MEMBERS {
         let element = element(n);
@@ -65,10 +65,10 @@ fn members(kind: SetKind, size: u32) {
             kernel.apply(&batch).unwrap();
         }));
         kernel.apply(&[Op::DeleteElements("s".into(), kind, vec![element])]).unwrap();
-        let message = bare.message(address(n), matches!(kind, SetKind::Net(_)), true);
-        floor.push(time(|| bare.send(&message)));
-        let message = bare.message(address(n), matches!(kind, SetKind::Net(_)), false);
-        bare.send(&message);
+        let interval = matches!(kind, SetKind::Net(_));
+        let [add, remove] = [true, false].map(|joins| bare.member(address(n), interval, joins));
+        floor.push(time(|| bare.send(&add).unwrap()));
+        bare.send(&remove).unwrap();
     }
     ours.sort();
     floor.sort();
@@ -173,59 +173,4 @@ fn time(work: impl FnOnce()) -> Duration {
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
-}
-
-/// The floor: messages made beforehand, sent and acknowledged.
-struct Bare {
-    socket: Socket,
-    answer: Vec<u8>,
-}
-
-impl Bare {
-    fn new() -> Self {
-        let mut socket = Socket::new(NETLINK_NETFILTER).unwrap();
-        socket.bind_auto().unwrap();
-        Self { socket, answer: Vec::with_capacity(1 << 16) }
-    }
-
-    fn message(&self, address: Ipv4Addr, interval: bool, add: bool) -> Vec<u8> {
-        let key = |address: Ipv4Addr| nested(1, &attribute(1, &address.octets()));
-        let mut list = nested(1, &key(address));
-        if interval {
-            let end = Ipv4Addr::from_bits(address.to_bits() + 1);
-            list.extend(nested(1, &[attribute(3, &[0, 0, 0, 1]), key(end)].concat()));
-        }
-        let body = [attribute(1, b"tortie\0"), attribute(2, b"s\0"), nested(3, &list)].concat();
-        let (kind, flags) = if add { (0xa0c, 0x405) } else { (0xa0e, 5) };
-        [
-            message(0x10, 1, 0, 10, &[]),
-            message(kind, flags, 1, 0, &body),
-            message(0x11, 1, 0, 10, &[]),
-        ]
-        .concat()
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.socket.send_to(bytes, &SocketAddr::new(0, 0), 0).unwrap();
-        self.answer.clear();
-        self.socket.recv(&mut self.answer, 0).unwrap();
-        assert_eq!(self.answer[16..20], [0; 4], "refused");
-    }
-}
-
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(value.len() + 4).unwrap();
-    let mut bytes = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat();
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
-fn nested(kind: u16, value: &[u8]) -> Vec<u8> {
-    attribute(kind | 0x8000, value)
-}
-
-fn message(kind: u16, flags: u16, family: u8, resource: u16, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len() + 20).unwrap();
-    let numbers = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &flags.to_ne_bytes()].concat();
-    [&numbers[..], &[0; 8], &[family, 0], &resource.to_be_bytes(), body].concat()
 }

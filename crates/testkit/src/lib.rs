@@ -5,6 +5,7 @@
 //!   [`Compiled`] the one that decides in sidecars.
 //! - [`validation`]: the tables under `corpus/validation` of documents and their errors.
 //! - [`network`]: a node made of network namespaces, and packets that are sent through it.
+//! - [`bare`]: bare messages to the kernel, as the floor for benchmarks.
 //! - [`cluster`] and [`resources`]: from YAML in a test to what it describes.
 //! - [`Property`]: runs a property on random values, with a seed that is printed.
 //! - [`scale`]: clusters of a size, for benchmarks.
@@ -12,6 +13,7 @@
 //! - [`world`]: random clusters and traffic, for comparing engines with each other.
 //! - [`workspace`]: the packages and edges of this repository, for the layering and licence tests.
 
+pub mod bare;
 mod build;
 mod compiled;
 mod engine;
