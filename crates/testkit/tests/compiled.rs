@@ -25,26 +25,13 @@ use tortie_policy::{
     Verdict, evaluate,
 };
 use tortie_testkit::Property;
-use tortie_testkit::world::{World, strategy};
+use tortie_testkit::world::strategy;
 
 /// Flows asked about in each world, once as the network sees them and once as a sidecar does.
 const FLOWS: usize = 100;
 
 /// Worlds for each property; `PROPTEST_CASES` asks for another number.
 const WORLDS: u32 = 1_000;
-
-fn cluster(
-    world: &World,
-    extras: &[serde_json::Value],
-    compat: Compat,
-) -> Result<Cluster, TestCaseError> {
-    let fail = |error: String| TestCaseError::fail(error);
-    let mut resources = Vec::new();
-    for document in world.documents().into_iter().chain(extras.iter().cloned()) {
-        resources.extend(tortie_model::decode(document).map_err(|e| fail(format!("{e:?}")))?);
-    }
-    Cluster::build_with(&resources, compat).map_err(|invalid| fail(format!("{invalid:?}")))
-}
 
 /// A place with the policies the reference asks there.
 type Asked<'s> = (Place<'s>, Applicable);
@@ -103,7 +90,7 @@ fn agrees_with_the_reference() {
     let worlds = (strategy::world(), draw::extras(), draw::compat(), any::<bool>());
     let drawn = (worlds, vec(draw::traffic(), FLOWS));
     property.check(&drawn, |((world, extras, compat, staged), flows)| {
-        let mut cluster = cluster(&world, &extras, compat)?;
+        let mut cluster = world.cluster_with(&extras, compat).map_err(TestCaseError::fail)?;
         if staged {
             cluster = cluster.pending();
         }
@@ -200,7 +187,8 @@ fn agrees_on_states_of_which_something_is_missing() {
     let property = Property::new("the compiled engine agrees on damaged states", WORLDS);
     let drawn = (strategy::world(), draw::extras(), draw::damage(), vec(draw::traffic(), FLOWS));
     property.check(&drawn, |(world, extras, damage, flows)| {
-        let state = damaged(batch(&cluster(&world, &extras, Compat::STRICT)?, None), &damage);
+        let cluster = world.cluster_with(&extras, Compat::STRICT).map_err(TestCaseError::fail)?;
+        let state = damaged(batch(&cluster, None), &damage);
         compare_all(&state, &Snapshot::new(&state), &flows, &compared)
     });
     println!("compared {} decisions", compared.get());
@@ -216,7 +204,9 @@ fn a_snapshot_after_another_is_as_if_made_from_nothing() {
     property.check(&drawn, |(steps, in_place, flows)| {
         let (mut snapshot, mut state) = (Snapshot::default(), State::default());
         for (world, extras, damage) in steps {
-            let fresh = damaged(batch(&cluster(&world, &extras, Compat::STRICT)?, None), &damage);
+            let cluster =
+                world.cluster_with(&extras, Compat::STRICT).map_err(TestCaseError::fail)?;
+            let fresh = damaged(batch(&cluster, None), &damage);
             state = if in_place { shared(&state, fresh) } else { fresh };
             snapshot = snapshot.next(&state);
             compare_all(&state, &snapshot, &flows, &compared)?;

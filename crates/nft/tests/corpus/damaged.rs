@@ -21,7 +21,7 @@ use crate::damage::{applicable, damaged};
 use crate::draw::{self, Drawn};
 use crate::engine::OUTSIDE;
 use crate::naive::Naive;
-use crate::{FLOWS, WORLDS, cluster};
+use crate::{FLOWS, WORLDS};
 
 /// A state as updates.
 fn told(state: &State) -> Vec<Update> {
@@ -137,7 +137,8 @@ fn the_ruleset_agrees_on_states_of_which_something_is_missing() {
     let worlds = (strategy::world(), draw::extras(), draw::damage(), missing_profile);
     property.check(&(worlds, vec(draw::traffic(), FLOWS)), |(world, flows)| {
         let (world, extras, damage, missing_profile) = world;
-        let state = batch(&cluster(&world, &extras, Compat::STRICT)?, None);
+        let cluster = world.cluster_with(&extras, Compat::STRICT).map_err(TestCaseError::fail)?;
+        let state = batch(&cluster, None);
         let mut state = damaged(state, &damage);
         let missing = missing_profile.and_then(|at| state.profiles.keys().nth(at).cloned());
         missing.map(|name| state.profiles.remove(&name));

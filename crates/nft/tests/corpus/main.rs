@@ -22,9 +22,9 @@ use proptest::prelude::*;
 use smol_str::SmolStr;
 use tortie_model::{Object, Resource};
 use tortie_policy::{
-    Cluster, Compat, Decider, Direction, Engine as _, Flow, Plane, Query, Trust, explain_by,
+    Cluster, Decider, Direction, Engine as _, Flow, Plane, Query, Trust, explain_by,
 };
-use tortie_testkit::world::{World, strategy};
+use tortie_testkit::world::strategy;
 use tortie_testkit::{Answer, Engine, Property, Reading, Session, verdicts};
 
 /// The ruleset as an engine of the corpus.
@@ -101,19 +101,6 @@ const WORLDS: u32 = 2_000;
 /// Flows asked about in each world.
 const FLOWS: usize = 100;
 
-fn cluster(
-    world: &World,
-    extras: &[serde_json::Value],
-    compat: Compat,
-) -> Result<Cluster, TestCaseError> {
-    let fail = |error: String| TestCaseError::fail(error);
-    let mut resources = Vec::new();
-    for document in world.documents().into_iter().chain(extras.iter().cloned()) {
-        resources.extend(tortie_model::decode(document).map_err(|e| fail(format!("{e:?}")))?);
-    }
-    Cluster::build_with(&resources, compat).map_err(|invalid| fail(format!("{invalid:?}")))
-}
-
 /// All places of a cluster where packets are asked about.
 fn places<'r>(cluster: &Cluster, rendered: &'r Rendered<'_>) -> Vec<Box<dyn Decider + 'r>> {
     let mut places = Vec::new();
@@ -137,7 +124,7 @@ fn the_ruleset_agrees_with_the_reference_on_random_clusters() {
     let worlds = (strategy::world(), draw::extras(), draw::compat(), any::<bool>());
     property.check(&(worlds, vec(draw::traffic(), FLOWS)), |(world, flows)| {
         let (world, extras, compat, staged) = world;
-        let mut cluster = cluster(&world, &extras, compat)?;
+        let mut cluster = world.cluster_with(&extras, compat).map_err(TestCaseError::fail)?;
         if staged {
             cluster = cluster.pending();
         }

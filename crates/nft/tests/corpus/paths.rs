@@ -12,9 +12,9 @@ use tortie_model::Resource;
 use tortie_nft::interpret::{Packet, walk};
 use tortie_nft::render::{Interfaces, Options, Renderer};
 use tortie_nft::{ConnectionState, Delta};
-use tortie_policy::{Cluster, Compat, Party, PortName, Protocol, Query};
+use tortie_policy::{Cluster, Compat, Party, Plane, PortName, Protocol, Query};
 use tortie_testkit::network::{Asked, Place, Probe, Scene};
-use tortie_testkit::world::strategy;
+use tortie_testkit::world::{decode, put_on_plane, strategy};
 use tortie_testkit::{Property, verdicts};
 
 use crate::draw;
@@ -105,7 +105,7 @@ struct Placing {
     elsewhere: Vec<bool>,
     interface: &'static str,
     labels: Value,
-    planes: Vec<usize>,
+    planes: Vec<Plane>,
     action: &'static str,
     profile: bool,
 }
@@ -121,7 +121,7 @@ fn placing() -> impl Strategy<Value = Placing> {
         vec(proptest::bool::weighted(0.25), 6),
         select(&["eth0", "*", ""][..]),
         labels,
-        vec(select(&[0_usize, 0, 1, 1, 2, 3][..]), 7),
+        vec(strategy::plane(), 7),
         select(&["Drop", "Return", "Accept"][..]),
         any::<bool>(),
     )
@@ -168,28 +168,6 @@ fn on_nodes(mut documents: Vec<Value>, placing: &Placing) -> Vec<Value> {
     documents
 }
 
-/// Makes a global policy one of a plane, without what is not allowed there.
-fn put_on_plane(policy: &mut Value, plane: usize) {
-    let spec = policy["spec"].as_object_mut().unwrap();
-    if plane == 0 {
-        return;
-    }
-    spec.insert("applyOnForward".into(), true.into());
-    if plane > 1 {
-        let field = if plane == 2 { "preDNAT" } else { "doNotTrack" };
-        spec.insert(field.into(), true.into());
-        for rules in ["ingress", "egress"] {
-            if let Some(list) = spec.get_mut(rules).and_then(Value::as_array_mut) {
-                list.iter_mut().for_each(|rule| drop(rule.as_object_mut().unwrap().remove("http")));
-            }
-        }
-    }
-    if plane == 2 {
-        spec.remove("egress");
-        spec.insert("types".into(), json!(["Ingress"]));
-    }
-}
-
 /// Ends of flows: pods by address, hosts and strangers.
 const ENDS: [[&str; 7]; 2] = [
     ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "198.51.100.1", "198.51.100.2", "192.0.2.1"],
@@ -223,9 +201,8 @@ fn ways_through_random_nodes() {
     let drawn = (strategy::world(), draw::compat(), placing(), vec(question(), 60));
     let property = Property::new("ways through a node with a host endpoint", 400);
     property.check(&drawn, |(world, compat, placing, questions)| {
-        let documents = on_nodes(world.documents(), &placing).into_iter();
-        let resources: Vec<Resource> =
-            documents.flat_map(|document| tortie_model::decode(document).unwrap()).collect();
+        let documents = on_nodes(world.documents(), &placing);
+        let resources = decode(documents).map_err(TestCaseError::fail)?;
         let cluster = cluster(&resources, compat)?;
         let scene = Scene::new(&cluster, &resources, compat, Some("n1")).unwrap();
         let renderer = rendered(&scene);

@@ -1,6 +1,7 @@
 //! A world as a user would write it.
 
 use serde_json::{Map, Value, json};
+use tortie_policy::Plane;
 
 use super::{
     Account, Action, Direction, Entity, Expr, Http, Labels, Namespace, Pod, Policy, Ports,
@@ -16,6 +17,27 @@ impl World {
         documents.extend(self.tiers.iter().map(tier));
         documents.extend(self.policies.iter().map(policy));
         documents
+    }
+}
+
+/// Makes the document of a global policy that of a policy for a plane of host endpoints, without what is
+/// not allowed there.
+pub fn put_on_plane(policy: &mut Value, plane: Plane) {
+    let Some(spec) = policy.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    if plane != Plane::Normal {
+        spec.insert("applyOnForward".to_owned(), true.into());
+    }
+    if let Plane::PreDnat | Plane::Untracked = plane {
+        let field = if plane == Plane::PreDnat { "preDNAT" } else { "doNotTrack" };
+        spec.insert(field.to_owned(), true.into());
+        for list in ["ingress", "egress"] {
+            let rules = spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+            rules.filter_map(Value::as_object_mut).for_each(|rule| drop(rule.remove("http")));
+        }
+    }
+    if plane == Plane::PreDnat {
+        spec.remove("egress");
+        spec.insert("types".to_owned(), json!(["Ingress"]));
     }
 }
 

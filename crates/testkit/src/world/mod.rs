@@ -13,8 +13,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde_json::Value;
-use tortie_policy::Cluster;
+use tortie_model::Resource;
+use tortie_policy::{Cluster, Compat};
 
+pub use documents::put_on_plane;
 pub use expr::{Expr, Test};
 pub use legs::{Leg, Place};
 
@@ -331,6 +333,14 @@ impl World {
         let of = |list: &[IpAddr], six: bool| list.iter().find(|a| a.is_ipv6() == six).copied();
         [traffic.six, !traffic.six].into_iter().find_map(|s| of(&from, s).zip(of(&to, s)))
     }
+
+    /// The cluster that the world and further documents describe, with Calico's behaviour in some points.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub fn cluster_with(&self, extras: &[Value], compat: Compat) -> Result<Cluster, String> {
+        build_with(self.documents().into_iter().chain(extras.iter().cloned()), compat)
+    }
 }
 
 /// The cluster that documents describe.
@@ -338,11 +348,27 @@ impl World {
 /// # Errors
 /// If they are refused.
 pub fn build(documents: impl IntoIterator<Item = Value>) -> Result<Cluster, String> {
+    build_with(documents, Compat::STRICT)
+}
+
+fn build_with(
+    documents: impl IntoIterator<Item = Value>,
+    compat: Compat,
+) -> Result<Cluster, String> {
+    let resources = decode(documents)?;
+    Cluster::build_with(&resources, compat).map_err(|invalid| format!("{invalid:?}"))
+}
+
+/// The resources that documents describe.
+///
+/// # Errors
+/// If they are refused.
+pub fn decode(documents: impl IntoIterator<Item = Value>) -> Result<Vec<Resource>, String> {
     let mut resources = Vec::new();
     for document in documents {
         resources.extend(tortie_model::decode(document).map_err(|errors| format!("{errors:?}"))?);
     }
-    Cluster::build(&resources).map_err(|invalid| format!("{invalid:?}"))
+    Ok(resources)
 }
 
 impl Pod {

@@ -6,6 +6,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use tortie_policy::Plane;
 
 use super::{
     Account, Action, Certificate, Direction, Entity, Expr, Http, Labels, Namespace, PATHS, Party,
@@ -377,6 +378,12 @@ fn entity() -> impl Strategy<Value = Entity> {
             }
         },
     )
+}
+
+/// A plane of host endpoints, for a global policy.
+pub fn plane() -> impl Strategy<Value = Plane> {
+    let (normal, forward) = (Plane::Normal, Plane::Forward);
+    select(vec![normal, normal, forward, forward, Plane::PreDnat, Plane::Untracked])
 }
 
 fn http() -> impl Strategy<Value = Http> {

@@ -6,14 +6,13 @@ use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
 use serde_json::{Value, json};
 use tortie_calc::Key;
 use tortie_model::Resource;
-use tortie_policy::{Cluster, Compat, Party, PortName, Protocol, Query};
+use tortie_policy::{Cluster, Compat, Party, Plane, PortName, Protocol, Query};
 use tortie_testkit::Property;
 use tortie_testkit::network::{Asked, Network, Scene, may_run};
-use tortie_testkit::world::{Traffic, World, strategy};
+use tortie_testkit::world::{Traffic, World, decode, put_on_plane, strategy};
 
 use crate::draw;
 use crate::judge::{self, Tally, judge};
@@ -76,15 +75,6 @@ fn question(traffic: &Traffic, detail: &Detail, from: IpAddr, to: IpAddr) -> (Qu
         from_identity: None,
     };
     (query, traffic.source_port)
-}
-
-fn decode(documents: &[Value]) -> Result<Vec<Resource>, TestCaseError> {
-    let mut resources = Vec::new();
-    for document in documents {
-        let decoded = tortie_model::decode(document.clone());
-        resources.extend(decoded.map_err(|e| TestCaseError::fail(format!("{e:?}")))?);
-    }
-    Ok(resources)
 }
 
 /// Tries flows at one node of a cluster, which is programmed anew, or which something keeps current.
@@ -152,7 +142,7 @@ fn workloads_in_the_kernel_agree_with_the_reference() {
             let (from, to) = world.ends(traffic)?;
             Some(question(traffic, detail, from, to))
         });
-        let resources = decode(&documents)?;
+        let resources = decode(documents).map_err(TestCaseError::fail)?;
         let state = &mut state.borrow_mut();
         try_out(state, (&resources, compat), None, None, questions.collect())
     });
@@ -173,7 +163,8 @@ fn changes_in_the_kernel_agree_with_the_reference() {
         let mut state = state.borrow_mut();
         let (mut live, mut before) = (Live::start(&state.0, compat), BTreeMap::new());
         for (world, extras, flows) in steps {
-            let resources = decode(&[world.documents(), extras].concat())?;
+            let documents = world.documents().into_iter().chain(extras);
+            let resources = decode(documents).map_err(TestCaseError::fail)?;
             let now: BTreeMap<_, _> = resources.iter().map(|r| (Key::of(r), r.clone())).collect();
             before
                 .keys()
@@ -204,13 +195,13 @@ struct Placing {
     interface: usize,
     labels: Vec<bool>,
     /// The plane of each policy.
-    planes: Vec<usize>,
+    planes: Vec<Plane>,
     settings: usize,
     profile: bool,
 }
 
 fn placing() -> impl Strategy<Value = Placing> {
-    let planes = vec(select(&[0_usize, 0, 1, 1, 2, 3][..]), 7);
+    let planes = vec(strategy::plane(), 7);
     let elsewhere = vec(proptest::bool::weighted(0.25), 6);
     (elsewhere, 0..3_usize, vec(any::<bool>(), 3), planes, 0..4_usize, any::<bool>()).prop_map(
         |(elsewhere, interface, labels, planes, settings, profile)| Placing {
@@ -270,28 +261,6 @@ fn host(placing: &Placing) -> Value {
            "metadata": {"name": "host", "labels": labels}, "spec": spec})
 }
 
-/// Makes a global policy one of a plane, without what is not allowed there.
-fn put_on_plane(policy: &mut Value, plane: usize) {
-    let spec = policy["spec"].as_object_mut().unwrap();
-    if plane == 0 {
-        return;
-    }
-    spec.insert("applyOnForward".into(), true.into());
-    if plane > 1 {
-        let field = if plane == 2 { "preDNAT" } else { "doNotTrack" };
-        spec.insert(field.into(), true.into());
-        for rules in ["ingress", "egress"] {
-            if let Some(list) = spec.get_mut(rules).and_then(Value::as_array_mut) {
-                list.iter_mut().for_each(|rule| drop(rule.as_object_mut().unwrap().remove("http")));
-            }
-        }
-    }
-    if plane == 2 {
-        spec.remove("egress");
-        spec.insert("types".into(), json!(["Ingress"]));
-    }
-}
-
 #[test]
 fn hosts_in_the_kernel_agree_with_the_reference() {
     if !may_run() {
@@ -307,7 +276,7 @@ fn hosts_in_the_kernel_agree_with_the_reference() {
             let (from, to) = ends(&world, traffic, detail)?;
             Some(question(traffic, detail, from, to))
         });
-        let resources = decode(&documents)?;
+        let resources = decode(documents).map_err(TestCaseError::fail)?;
         let state = &mut state.borrow_mut();
         try_out(state, (&resources, compat), Some(NODE), None, questions.collect())
     });
