@@ -59,6 +59,7 @@ fn settings(cluster: &Cluster, node: Option<&str>) -> Settings {
         host: cluster.settings(&node.unwrap_or_default().into()),
         revision: 0,
         addresses: true,
+        nodes: Arc::new(cluster.node_addresses().collect()),
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Calculation {
     /// employ a namespace.
     employed: BTreeMap<Key, SmolStr>,
     invalid: BTreeMap<Key, Vec<FieldError>>,
+    /// What is wrong with settings of hosts, which is found when they are laid over each other.
+    invalid_settings: BTreeMap<Key, Vec<FieldError>>,
 }
 
 impl Calculation {
@@ -89,6 +91,7 @@ impl Calculation {
             made_hosts: BTreeMap::new(),
             employed: BTreeMap::new(),
             invalid: BTreeMap::new(),
+            invalid_settings: BTreeMap::new(),
         }
     }
 
@@ -128,7 +131,8 @@ impl Calculation {
     /// What is wrong with resources that cannot be enforced as written; they count as house rule 7
     /// says.
     pub fn invalid(&self) -> impl Iterator<Item = (&Key, &[FieldError])> {
-        self.invalid.iter().map(|(key, errors)| (key, errors.as_slice()))
+        let all = self.invalid.iter().chain(&self.invalid_settings);
+        all.map(|(key, errors)| (key, errors.as_slice()))
     }
 
     // === changes ===
@@ -203,7 +207,7 @@ impl Calculation {
         match (&key.kind, single) {
             (Kind::Pod, single) => self.put_pods(key, single),
             (Kind::Workload(_), single) => self.put_pods(key, single),
-            (Kind::WorkloadEndpoint, single) => self.put_workload(key, single),
+            (Kind::WorkloadEndpoint, single) => self.put_workload(key, single, resource),
             (Kind::HostEndpoint, single) => self.put_host(key, single),
             (Kind::GlobalNetworkSet | Kind::NetworkSet, single) => self.put_set(key, single),
             (Kind::Tier, single) => {
@@ -329,13 +333,14 @@ impl Calculation {
         Described { workload, labels, profiles }
     }
 
-    fn put_workload(&mut self, key: &Key, single: Option<Single>) {
+    fn put_workload(&mut self, key: &Key, single: Option<Single>, resource: Option<&Resource>) {
         let described = match single {
             Some(Single::Workload(endpoint)) => {
                 let local = self.is_local(endpoint.node.as_ref());
                 let mut workload =
                     Workload::new(Claim::Workload, &endpoint, local, &mut self.world.store.texts);
                 workload.enforced = endpoint.application_enforced;
+                workload.interface = resource.filter(|_| local).and_then(interface);
                 let (labels, profiles) = (endpoint.labels, endpoint.profiles);
                 Some(Described { workload, labels, profiles })
             }
@@ -454,6 +459,14 @@ impl Calculation {
             return;
         }
         let cluster = Cluster::build_mended(self.settings.values(), self.compat);
+        self.invalid_settings.clear();
+        for (position, key) in self.settings.keys().enumerate() {
+            let wrong = cluster.invalid().iter().filter(|invalid| invalid.resource == position);
+            let wrong: Vec<_> = wrong.map(|invalid| invalid.error.clone()).collect();
+            if !wrong.is_empty() {
+                self.invalid_settings.insert(key.clone(), wrong);
+            }
+        }
         self.current_settings = Arc::new(Settings {
             trust: cluster.trust().clone(),
             compat: cluster.compat(),
@@ -461,6 +474,7 @@ impl Calculation {
             host: cluster.settings(&self.node.clone().unwrap_or_default()),
             revision: self.revision,
             addresses: true,
+            nodes: Arc::new(cluster.node_addresses().collect()),
         });
         let made: BTreeMap<SmolStr, HostEndpoint> =
             cluster.hosts().map(|host| (host.name.clone(), (**host).clone())).collect();
@@ -484,6 +498,17 @@ impl Calculation {
     pub(crate) fn settle_services(&mut self) {
         let nodes = &self.node_addresses;
         self.sets.settle_services(&self.world, |name| nodes.get(name).cloned().unwrap_or_default());
+    }
+}
+
+/// The interface that a WorkloadEndpoint says it has.
+fn interface(resource: &Resource) -> Option<Box<SmolStr>> {
+    match &resource.object {
+        Object::WorkloadEndpoint(wire) => {
+            let name = wire.spec.interface_name.as_str();
+            (!name.is_empty()).then(|| Box::new(name.into()))
+        }
+        _ => None,
     }
 }
 

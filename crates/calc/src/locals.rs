@@ -241,7 +241,10 @@ impl Locals {
         let tiers = local.lists.planes.first().map(|(_, tiers)| Arc::clone(tiers));
         Some(LocalEndpoint {
             id: id.clone(),
-            interface: crate::interface_name(id),
+            interface: match &workload.interface {
+                Some(name) => SmolStr::clone(name),
+                None => crate::interface_name(id),
+            },
             addresses: workload.addresses.to_vec(),
             account: Some(workload.account(&world.store.texts)),
             tiers: tiers.unwrap_or_default(),

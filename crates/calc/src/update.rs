@@ -1,6 +1,7 @@
 //! What an engine is told: one change at a time, in an order in which nothing is referred to before
 //! it is there.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -257,4 +258,7 @@ pub struct Settings {
     /// Whether [`Update::Address`] is sent for every workload of the cluster, so that an address
     /// without one is known to be no workload's.
     pub addresses: bool,
+    /// Addresses of the cluster's nodes: tunnels between them stay open at host endpoints. Not sent to
+    /// sidecars.
+    pub nodes: Arc<BTreeSet<IpAddr>>,
 }

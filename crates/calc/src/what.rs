@@ -38,6 +38,8 @@ pub(crate) struct Workload {
     /// Whether it has a sidecar in any case.
     pub(crate) enforced: bool,
     pub(crate) address: Address,
+    /// Its interface, if it is of the node and says so itself; few do.
+    pub(crate) interface: Option<Box<SmolStr>>,
 }
 
 /// Whose a workload's address is.
@@ -91,6 +93,7 @@ impl Workload {
             sidecar: false,
             enforced: false,
             address: Address::Own,
+            interface: None,
         }
     }
 

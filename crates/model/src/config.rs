@@ -39,6 +39,32 @@ pub struct FelixConfigurationSpec {
     /// Start of the names of workload interfaces; `cali` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface_prefix: Option<String>,
+    /// Interfaces whose addresses make them no host endpoint, as a list with commas; `kube-ipvs0` when
+    /// absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface_exclude: Option<String>,
+    /// Whether packets that belong to no connection are asked about as others are, rather than
+    /// dropped; not when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_conntrack_invalid_check: Option<bool>,
+    /// The bits of packets' marks that are for policy; `0xffff0000` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nftables_mark_mask: Option<i64>,
+    /// The same, where the field before is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iptables_mark_mask: Option<i64>,
+    /// `Drop` (when absent): policy is always in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop_action_override: Option<String>,
+    /// Where flows are reported to; decisions are recorded if this is not empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow_logs_goldmane_server: Option<String>,
+    /// `Enabled` or `Disabled` (when absent): whether somebody on the node reads flows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow_logs_local_reporter: Option<String>,
+    /// Whether flows are written to files; not when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow_logs_file_enabled: Option<bool>,
     /// Text of log lines; `calico-packet` when absent. `%t` stands for the tier, `%k` for the kind of
     /// policy, `%n` for its name, `%p` for namespace and name, `%%` for `%`.
     #[serde(skip_serializing_if = "Option::is_none")]

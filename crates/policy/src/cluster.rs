@@ -292,6 +292,11 @@ impl Cluster {
         self.nodes.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// The addresses of all nodes, as far as known.
+    pub fn node_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.nodes.values().flatten().copied()
+    }
+
     /// The node that has an address.
     pub fn node_at(&self, address: IpAddr) -> Option<&SmolStr> {
         self.nodes.iter().find(|(_, a)| a.contains(&address)).map(|(name, _)| name)

@@ -106,6 +106,34 @@ pub struct HostSettings {
     pub deny: DenyAction,
     /// What is logged of packets that a Log rule matches.
     pub log: LogSettings,
+    /// What the names of workloads' interfaces begin with; not said if empty.
+    pub interface_prefixes: Vec<SmolStr>,
+    /// Interfaces whose addresses make them no host endpoint.
+    pub interface_exclude: Vec<SmolStr>,
+    /// Whether packets are dropped that belong to no connection and cannot begin one.
+    pub drop_invalid: bool,
+    /// The bits of packets' marks that are for policy, if it is said which.
+    pub mark_mask: Option<u32>,
+    /// Who reads what was decided about flows.
+    pub flow_readers: FlowReaders,
+}
+
+/// Who reads what was decided about flows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FlowReaders {
+    /// A server that they are reported to.
+    pub server: bool,
+    /// Somebody on the node.
+    pub local: bool,
+    /// A file.
+    pub file: bool,
+}
+
+impl FlowReaders {
+    /// Whether there is one.
+    pub fn any(self) -> bool {
+        self.server || self.local || self.file
+    }
 }
 
 /// What becomes of packets that policy denies.
@@ -205,6 +233,11 @@ impl Default for HostSettings {
             policy_sync_prefix: None,
             deny: DenyAction::default(),
             log: LogSettings::default(),
+            interface_prefixes: Vec::new(),
+            interface_exclude: vec![SmolStr::new_static("kube-ipvs0")],
+            drop_invalid: true,
+            mark_mask: None,
+            flow_readers: FlowReaders::default(),
         }
     }
 }

@@ -45,8 +45,8 @@ pub use case::{Case, Outcome, request_line};
 pub use cluster::{Applicable, Backend, Cluster, End, Invalid, Plane, TierPolicies};
 pub use compat::{Compat, CompatPlace, CompatPoint, UnknownPoint};
 pub use endpoint::{
-    DenyAction, Endpoint, EndpointToHost, EstablishedFlows, Failsafe, HostEndpoint, HostSettings,
-    Interface, LogLimit, LogSettings, NamedPort, NetworkSet,
+    DenyAction, Endpoint, EndpointToHost, EstablishedFlows, Failsafe, FlowReaders, HostEndpoint,
+    HostSettings, Interface, LogLimit, LogSettings, NamedPort, NetworkSet,
 };
 pub use engine::{Decider, Engine};
 pub use evaluate::{Criterion, Step, Verdict, effect, evaluate, holds, matches};

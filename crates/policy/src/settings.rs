@@ -135,6 +135,7 @@ fn convert(
     };
     tunnels(&wire.spec, &mut settings, &mut errors);
     convert::packets(&wire.spec, &mut settings, &mut errors);
+    convert::dataplane(&wire.spec, &mut settings, &mut errors);
     if errors.is_empty() { Ok(settings) } else { Err(errors) }
 }
 

@@ -169,6 +169,47 @@ fn configurations_say_whom_they_are_for() {
     }
 }
 
+/// What a node's kernel shall do; and what is refused, by name.
+#[test]
+fn configurations_say_how_the_kernel_enforces_policy() {
+    let felix = |name: &str, spec: Value| {
+        json!({"apiVersion": "projectcalico.org/v3", "kind": "FelixConfiguration",
+            "metadata": {"name": name}, "spec": spec})
+    };
+    let common = felix(
+        "default",
+        json!({"interfacePrefix": "tap, cali",
+        "interfaceExclude": "kube-ipvs0,docker0", "disableConntrackInvalidCheck": true,
+        "iptablesMarkMask": 0xff00, "flowLogsGoldmaneServer": "goldmane:7443",
+        "dropActionOverride": "Drop"}),
+    );
+    let own = felix("node.a", json!({"flowLogsGoldmaneServer": "", "nftablesMarkMask": 0xf0}));
+    let cluster = Cluster::build(&resources(&[common, own])).map_err(drop).unwrap();
+    let [all, own] = ["b", "a"].map(|node| cluster.settings(&node.into()));
+    assert_eq!(all.interface_prefixes, ["tap", "cali"]);
+    assert_eq!(own.interface_exclude, ["kube-ipvs0", "docker0"]);
+    assert_eq!((all.mark_mask, own.mark_mask), (Some(0xff00), Some(0xf0)));
+    assert_eq!((all.flow_readers.any(), own.flow_readers.any()), (true, false));
+    assert!(!all.drop_invalid && !own.drop_invalid);
+    for (field, value) in [
+        ("interfacePrefix", json!("cali,")),
+        ("interfacePrefix", json!("cali/")),
+        ("interfacePrefix", json!("fifteenletters_")),
+        ("interfaceExclude", json!("/^kube.*/")),
+        ("nftablesMarkMask", json!(0)),
+        ("iptablesMarkMask", json!(0x1_0000_0000_i64)),
+        ("flowLogsLocalReporter", json!("yes")),
+        ("dropActionOverride", json!("Accept")),
+        ("dropActionOverride", json!("LogAndAccept")),
+        ("dropActionOverride", json!("LogAndDrop")),
+    ] {
+        let refused = Cluster::build(&resources(&[felix("default", json!({field: value}))]));
+        let invalid = refused.map(drop).unwrap_err();
+        assert_eq!(invalid[0].error.field, format!("spec.{field}"), "{value}");
+        assert!(invalid[0].error.hint.is_some());
+    }
+}
+
 /// The step that decides is still the rule its author numbered.
 #[test]
 fn mended_rules_keep_their_numbers() {

@@ -64,6 +64,10 @@ pub(super) fn felix(root: &mut Schema<'_>) {
     let rate = "^([1-9][0-9]{0,8}/(second|minute|hour|day))?$";
     root.at("spec.logActionRateLimit").set("pattern", rate);
     root.at("spec.logActionRateLimitBurst").between(0, 9_999);
+    root.at("spec.dropActionOverride").set("pattern", "^(?i:drop)?$");
+    root.at("spec.flowLogsLocalReporter").set("pattern", "^(?i:enabled|disabled)?$");
+    root.at("spec.nftablesMarkMask").between(1, i64::from(u32::MAX));
+    root.at("spec.iptablesMarkMask").between(1, i64::from(u32::MAX));
     for list in ["spec.failsafeInboundHostPorts", "spec.failsafeOutboundHostPorts"] {
         root.at(&format!("{list}[]")).set("required", ["port"].as_slice());
         root.at(&format!("{list}[].port")).between(1, 65_535);

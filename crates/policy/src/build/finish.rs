@@ -15,6 +15,10 @@ use crate::{
     ServiceRef, Tier, auto_hosts, kubernetes, labels, services, settings,
 };
 
+/// Annotations of a node with an address, behind which a prefix length may stand.
+const NODE_ADDRESSES: [&str; 2] =
+    ["projectcalico.org/IPv4Address", "projectcalico.org/IPv6Address"];
+
 impl Builder {
     pub(crate) fn finish(mut self) -> Result<Cluster, Vec<Invalid>> {
         for (id, replica) in std::mem::take(&mut self.replicas) {
@@ -173,7 +177,18 @@ impl Builder {
     fn node_addresses(&self) -> BTreeMap<SmolStr, Vec<IpAddr>> {
         let addresses = |node: &Node| {
             let internal = node.status.addresses.iter().filter(|a| a.type_ != "Hostname");
-            internal.filter_map(|a| a.address.parse().ok()).collect()
+            let status = internal.filter_map(|a| a.address.parse::<IpAddr>().ok());
+            let mut addresses: Vec<_> = status.map(|ip| ip.to_canonical()).collect();
+            // What Calico's own agent has found out: nodes reach each other there.
+            let annotated =
+                NODE_ADDRESSES.iter().filter_map(|name| node.metadata.annotations.get(*name));
+            let annotated = annotated.filter_map(|text| text.split('/').next()?.parse().ok());
+            for address in annotated {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            addresses
         };
         self.nodes.iter().map(|(name, (_, node))| (name.clone(), addresses(node))).collect()
     }

@@ -4,6 +4,7 @@
 //! The rules are those of Calico's validator and of its API's CEL rules.
 
 mod cluster_policy;
+mod dataplane;
 mod kubernetes_policy;
 mod label_selector;
 mod net;
@@ -12,6 +13,7 @@ mod policy;
 mod rule;
 mod sets;
 
+pub(crate) use dataplane::dataplane;
 pub(crate) use packets::packets;
 pub(crate) use policy::BUILT_IN_TIERS;
 pub(crate) use sets::{CREATED_BY, felix, host_endpoint, network_set, workload_endpoint};

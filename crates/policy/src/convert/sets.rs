@@ -118,7 +118,7 @@ fn interface(name: &str, report: &mut Report) -> Interface {
     }
 }
 
-fn is_interface(name: &str) -> bool {
+pub(super) fn is_interface(name: &str) -> bool {
     let charset = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     (1..=15).contains(&name.len()) && name.bytes().all(charset)
 }

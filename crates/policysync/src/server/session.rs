@@ -38,7 +38,7 @@ pub(super) struct Session {
     policies: HashMap<PolicyId, Arc<ActivePolicy>>,
     profiles: HashMap<SmolStr, Arc<ActiveProfile>>,
     endpoint: Option<Arc<LocalEndpoint>>,
-    settings: Option<Settings>,
+    settings: Option<Arc<Settings>>,
     in_sync: bool,
     others: Others,
     plan: VecDeque<Step>,
@@ -56,7 +56,7 @@ pub(super) struct Session {
 #[derive(Debug)]
 enum Step {
     Others(Kind),
-    Settings(Settings),
+    Settings(Arc<Settings>),
     Set(SetId),
     Policy(Arc<ActivePolicy>, Bytes),
     Profile(Arc<ActiveProfile>, Bytes),
@@ -232,10 +232,11 @@ impl Session {
         if let Some(settings) = &store.settings {
             let settings = Settings {
                 addresses: settings.addresses && addresses,
+                nodes: Arc::default(),
                 ..Settings::clone(settings)
             };
-            if self.settings.as_ref() != Some(&settings) {
-                self.plan.push_back(Step::Settings(settings));
+            if self.settings.as_deref() != Some(&settings) {
+                self.plan.push_back(Step::Settings(Arc::new(settings)));
             }
         }
     }
@@ -303,7 +304,7 @@ impl Session {
         }
         let message = match self.plan.pop_front() {
             Some(Step::Settings(settings)) => {
-                let message = encoded(&Update::Settings(Arc::new(settings.clone())));
+                let message = encoded(&Update::Settings(Arc::clone(&settings)));
                 self.settings = Some(settings);
                 message
             }

@@ -29,7 +29,8 @@ pub(super) fn read(wire: SettingsUpdate) -> Result<Update, WireError> {
     Ok(Update::Settings(Arc::new(Settings {
         trust: Trust { domain: wire.trust_domain.into(), aliases },
         compat: points.collect::<Compat>(),
-        // A sidecar has neither.
+        // A sidecar has none of them.
+        nodes: Default::default(),
         host: Default::default(),
         established: Default::default(),
         addresses: wire.addresses,
