@@ -5,12 +5,14 @@
 
 mod packet;
 
+use std::collections::{BTreeMap, HashMap};
+
 use smol_str::SmolStr;
 use tortie_policy::Side;
 
 use crate::{
-    Chain, ConnectionState, Element, Hook, HookPoint, Origin, Rule, Ruleset, Set, Statement,
-    Verdict, Way,
+    Chain, ConnectionState, Element, Hook, HookPoint, Origin, Rule, Ruleset, Set, SetKind,
+    Statement, Verdict, Way,
 };
 
 pub use packet::Packet;
@@ -34,6 +36,8 @@ pub struct Outcome {
     pub legs: Vec<Leg>,
     /// Whether it is exempt from connection tracking.
     pub untracked: bool,
+    /// How many rules were looked at.
+    pub asked: usize,
 }
 
 /// What one base chain says.
@@ -47,6 +51,8 @@ pub struct Leg {
     pub origin: Option<Origin>,
     /// Rules that were met on the way and let the packet go on, if they stand for something.
     pub passed: Vec<Origin>,
+    /// How many rules were looked at.
+    pub asked: usize,
 }
 
 /// A ruleset that cannot be walked: it refers to something that is not there, or goes in circles.
@@ -71,7 +77,7 @@ pub enum Broken {
 /// # Errors
 /// If the ruleset is broken on the packet's way.
 pub fn walk(ruleset: &Ruleset, packet: &Packet) -> Result<Outcome, Broken> {
-    walk_translated(ruleset, packet, packet)
+    Index::new(ruleset).walk(packet, packet)
 }
 
 /// Walks a packet whose destination is translated on the way, as it is before that and after.
@@ -83,20 +89,7 @@ pub fn walk_translated(
     before: &Packet,
     after: &Packet,
 ) -> Result<Outcome, Broken> {
-    let mut outcome = Outcome { passes: true, ..Outcome::default() };
-    let mut so_far = SoFar { state: None, mark: before.mark, untracked: false };
-    for base in bases(ruleset, after) {
-        let (_, hook, _) = base;
-        let packet = if hook.priority < TRANSLATION { before } else { after };
-        let leg = leg(ruleset, packet, base, &mut so_far)?;
-        outcome.untracked = so_far.untracked;
-        outcome.passes = leg.verdict == Verdict::Accept;
-        outcome.legs.push(leg);
-        if !outcome.passes {
-            break;
-        }
-    }
-    Ok(outcome)
+    Index::new(ruleset).walk(before, after)
 }
 
 /// Asks one base chain about a packet, as if it had come there without any exemption from tracking.
@@ -108,49 +101,102 @@ pub fn ask(ruleset: &Ruleset, base: &str, packet: &Packet) -> Result<Leg, Broken
     let based = found.and_then(|(name, chain)| Some((name, chain.hook?, chain)));
     let based = based.ok_or_else(|| Broken::NoChain(base.into()))?;
     let mut so_far = SoFar { state: None, mark: packet.mark, untracked: false };
-    leg(ruleset, packet, based, &mut so_far)
+    Index::new(ruleset).leg(packet, based, &mut so_far)
+}
+
+/// A ruleset made ready for many packets: each costs what the rules cost that are about it, however
+/// many workloads there are.
+#[derive(Debug)]
+pub struct Index<'r> {
+    ruleset: &'r Ruleset,
+    /// Base chains of a point, in order.
+    bases: BTreeMap<HookPoint, Vec<Based<'r>>>,
+    /// The chains that dispatch maps name, by map and interface.
+    dispatch: HashMap<&'r str, HashMap<SmolStr, SmolStr>>,
+}
+
+impl<'r> Index<'r> {
+    /// Looks at all base chains and dispatch maps once.
+    pub fn new(ruleset: &'r Ruleset) -> Index<'r> {
+        let mut bases: BTreeMap<_, Vec<Based<'r>>> = BTreeMap::new();
+        for (name, chain) in &ruleset.chains {
+            if let Some(hook) = chain.hook {
+                bases.entry(hook.point).or_default().push((name, hook, chain));
+            }
+        }
+        bases.values_mut().for_each(|here| here.sort_by_key(|(_, hook, _)| hook.priority));
+        let maps = ruleset.sets.iter().filter(|(_, set)| set.kind == SetKind::Dispatch);
+        let dispatch = maps.map(|(name, set)| (name.as_str(), dispatched(set))).collect();
+        Index { ruleset, bases, dispatch }
+    }
+
+    /// Walks a packet through all base chains on its way: as it is before its destination is
+    /// translated, and after.
+    ///
+    /// # Errors
+    /// If the ruleset is broken on the packet's way.
+    pub fn walk(&self, before: &Packet, after: &Packet) -> Result<Outcome, Broken> {
+        let mut outcome = Outcome { passes: true, ..Outcome::default() };
+        let mut so_far = SoFar { state: None, mark: before.mark, untracked: false };
+        for base in self.bases(after) {
+            let (_, hook, _) = *base;
+            let packet = if hook.priority < TRANSLATION { before } else { after };
+            let leg = self.leg(packet, *base, &mut so_far)?;
+            outcome.untracked = so_far.untracked;
+            outcome.passes = leg.verdict == Verdict::Accept;
+            outcome.asked += leg.asked;
+            outcome.legs.push(leg);
+            if !outcome.passes {
+                break;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// The base chains on a packet's way, in order.
+    fn bases(&self, packet: &Packet) -> impl Iterator<Item = &Based<'r>> {
+        let points: &[HookPoint] = match (&packet.from, &packet.to) {
+            (Some(_), Some(_)) => &[HookPoint::Prerouting, HookPoint::Forward],
+            (Some(_), None) => &[HookPoint::Prerouting, HookPoint::Input],
+            (None, _) => &[HookPoint::Output],
+        };
+        points.iter().filter_map(|point| self.bases.get(point)).flatten()
+    }
+
+    /// What a base chain says, and what it makes of the packet.
+    fn leg(
+        &self,
+        packet: &Packet,
+        (name, hook, chain): Based<'_>,
+        so_far: &mut SoFar,
+    ) -> Result<Leg, Broken> {
+        so_far.state = match (hook.priority > TRACKING, so_far.untracked) {
+            (false, _) => None,
+            (true, true) => Some(ConnectionState::Untracked),
+            (true, false) => Some(packet.state),
+        };
+        let (passed, leg) = (Vec::new(), None);
+        let mut walker =
+            Walker { index: self, packet, hook, so_far: *so_far, leg, passed, asked: 0 };
+        walker.chain(name, chain, 0)?;
+        let (verdict, origin) = walker.leg.unwrap_or((Verdict::Accept, None));
+        *so_far = walker.so_far;
+        let Walker { passed, asked, .. } = walker;
+        Ok(Leg { chain: name.clone(), verdict, origin, passed, asked })
+    }
+}
+
+/// The chains that a dispatch map names, by interface.
+fn dispatched(set: &Set) -> HashMap<SmolStr, SmolStr> {
+    let named = set.elements.iter().filter_map(|element| match element {
+        Element::Dispatch(interface, chain) => Some((interface, chain)),
+        _ => None,
+    });
+    named.collect()
 }
 
 /// A base chain with its name.
 type Based<'r> = (&'r SmolStr, Hook, &'r Chain);
-
-/// What a base chain says, and what it makes of the packet.
-fn leg(
-    ruleset: &Ruleset,
-    packet: &Packet,
-    (name, hook, chain): Based<'_>,
-    so_far: &mut SoFar,
-) -> Result<Leg, Broken> {
-    so_far.state = match (hook.priority > TRACKING, so_far.untracked) {
-        (false, _) => None,
-        (true, true) => Some(ConnectionState::Untracked),
-        (true, false) => Some(packet.state),
-    };
-    let (passed, leg) = (Vec::new(), None);
-    let mut walker = Walker { ruleset, packet, hook, so_far: *so_far, leg, passed };
-    walker.chain(name, chain, 0)?;
-    let (verdict, origin) = walker.leg.unwrap_or((Verdict::Accept, None));
-    *so_far = walker.so_far;
-    Ok(Leg { chain: name.clone(), verdict, origin, passed: walker.passed })
-}
-
-/// The base chains on a packet's way, in order.
-fn bases<'r>(ruleset: &'r Ruleset, packet: &Packet) -> Vec<Based<'r>> {
-    let points: &[HookPoint] = match (&packet.from, &packet.to) {
-        (Some(_), Some(_)) => &[HookPoint::Prerouting, HookPoint::Forward],
-        (Some(_), None) => &[HookPoint::Prerouting, HookPoint::Input],
-        (None, _) => &[HookPoint::Output],
-    };
-    let mut bases = Vec::new();
-    for point in points {
-        let here =
-            ruleset.chains.iter().filter_map(|(name, chain)| Some((name, chain.hook?, chain)));
-        let mut here: Vec<_> = here.filter(|(_, hook, _)| hook.point == *point).collect();
-        here.sort_by_key(|(_, hook, _)| hook.priority);
-        bases.extend(here);
-    }
-    bases
-}
 
 /// Where the walk goes on.
 enum Next {
@@ -163,21 +209,23 @@ enum Next {
 }
 
 struct Walker<'a> {
-    ruleset: &'a Ruleset,
+    index: &'a Index<'a>,
     packet: &'a Packet,
     hook: Hook,
     so_far: SoFar,
     /// The verdict of the base chain and what it stands for.
     leg: Option<(Verdict, Option<Origin>)>,
     passed: Vec<Origin>,
+    asked: usize,
 }
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
     fn chain(&mut self, name: &SmolStr, chain: &Chain, depth: usize) -> Result<Next, Broken> {
         if depth > MAX_DEPTH {
             return Err(Broken::TooDeep(name.clone()));
         }
         for rule in &chain.rules {
+            self.asked += 1;
             self.check(name, rule)?;
             if !self.matches(rule)? {
                 continue;
@@ -230,7 +278,7 @@ impl Walker<'_> {
                     Way::Out => &self.packet.to,
                 };
                 match self.dispatched(map, interface.as_ref())? {
-                    Some(target) => self.enter(&target, depth),
+                    Some(target) => self.enter(target, depth),
                     None => Ok(Next::Rule),
                 }
             }
@@ -238,7 +286,7 @@ impl Walker<'_> {
     }
 
     fn enter(&mut self, target: &SmolStr, depth: usize) -> Result<Next, Broken> {
-        let chain = self.ruleset.chains.get(target);
+        let chain = self.index.ruleset.chains.get(target);
         let chain = chain.ok_or_else(|| Broken::NoChain(target.clone()))?;
         self.chain(target, chain, depth + 1)
     }
@@ -247,17 +295,14 @@ impl Walker<'_> {
         &self,
         map: &SmolStr,
         interface: Option<&SmolStr>,
-    ) -> Result<Option<SmolStr>, Broken> {
-        let set = self.set(map)?;
-        let found = set.elements.iter().find_map(|element| match element {
-            Element::Dispatch(name, chain) if Some(&name) == interface => Some(chain),
-            _ => None,
-        });
-        Ok(found)
+    ) -> Result<Option<&'a SmolStr>, Broken> {
+        let map =
+            self.index.dispatch.get(map.as_str()).ok_or_else(|| Broken::NoSet(map.clone()))?;
+        Ok(interface.and_then(|interface| map.get(interface)))
     }
 
-    fn set(&self, name: &SmolStr) -> Result<&Set, Broken> {
-        self.ruleset.sets.get(name).ok_or_else(|| Broken::NoSet(name.clone()))
+    fn set(&self, name: &SmolStr) -> Result<&'a Set, Broken> {
+        self.index.ruleset.sets.get(name).ok_or_else(|| Broken::NoSet(name.clone()))
     }
 
     /// What the kernel would not take, or would read differently.

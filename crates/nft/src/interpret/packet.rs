@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use tortie_policy::Side;
 
 use super::address;
-use crate::{ConnectionState, Element, Family, InterfaceMatch, Match, Set, Way};
+use crate::{ConnectionState, Element, Family, InterfaceMatch, Match, Set, SetKind, Way};
 
 /// A packet on its way through a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,18 +148,24 @@ impl Packet {
     }
 
     fn is_source(&self, set: Option<&Set>) -> bool {
-        let mut elements = set.iter().flat_map(|set| set.elements.iter());
-        elements.any(|element| match element {
-            Element::InterfaceNet(interface, net) => {
-                Some(&interface) == self.from.as_ref() && net.contains(&self.source)
-            }
-            _ => false,
-        })
+        let Some((set, interface)) = set.zip(self.from.as_ref()) else { return false };
+        let element = |net| Element::InterfaceNet(interface.clone(), net);
+        around(set.kind, self.source).any(|net| set.elements.contains(&element(net)))
     }
 }
 
 /// Whether a set of addresses or nets holds an address.
 fn holds(set: &Set, address: IpAddr) -> bool {
-    set.elements.contains(&Element::Net(IpNet::from(address)))
-        || set.elements.iter().any(|e| matches!(e, Element::Net(net) if net.contains(&address)))
+    around(set.kind, address).any(|net| set.elements.contains(&Element::Net(net)))
+}
+
+/// The nets that an address is in, as elements of a set may have them: it alone, or all.
+fn around(kind: SetKind, address: IpAddr) -> impl Iterator<Item = IpNet> {
+    let own = IpNet::from(address);
+    let least = match kind {
+        SetKind::Net(_) | SetKind::InterfaceNet(_) => 0,
+        _ => own.max_prefix_len(),
+    };
+    let lengths = (least..=own.max_prefix_len()).rev();
+    lengths.filter_map(move |length| Some(IpNet::new(address, length).ok()?.trunc()))
 }

@@ -305,7 +305,8 @@ fn from_own_host() -> Rule {
     fixed_rule(Vec::new(), "host to its own pod", Direction::Ingress, Verdict::Accept)
 }
 
-fn fixed_rule(
+/// A rule that is always there.
+pub(super) fn fixed_rule(
     matches: Vec<Match>,
     name: &'static str,
     direction: Direction,

@@ -15,6 +15,7 @@ mod output;
 mod pool;
 mod rule;
 mod sets;
+mod shared;
 mod state;
 mod words;
 mod workloads;
@@ -84,6 +85,9 @@ pub struct Interfaces {
     pub hosts: BTreeMap<SmolStr, BTreeSet<IpAddr>>,
     /// Workloads whose interface is another than the one they are said to have.
     pub workloads: BTreeMap<EndpointId, SmolStr>,
+    /// Those of these interfaces that several workloads share, as bridges: there workloads are told
+    /// apart by their addresses, and what is of no workload's address is dropped.
+    pub shared: BTreeSet<SmolStr>,
     /// Addresses of the cluster's nodes, as far as known: tunnels between them stay open.
     pub nodes: BTreeSet<IpAddr>,
 }
@@ -159,9 +163,11 @@ impl Renderer {
         }
         self.output.begin(delta);
         let old = std::mem::replace(&mut self.interfaces, interfaces);
+        let reshared: BTreeSet<_> =
+            old.shared.symmetric_difference(&self.interfaces.shared).collect();
         let (old, new) = (&old.workloads, &self.interfaces.workloads);
         let changed = |(id, name): &(&EndpointId, &SmolStr), other: &BTreeMap<_, _>| {
-            other.get(*id) != Some(*name)
+            other.get(*id) != Some(*name) || reshared.contains(name)
         };
         let changes = old.iter().filter(|entry| changed(entry, new));
         let changes = changes.chain(new.iter().filter(|entry| changed(entry, old)));

@@ -12,6 +12,7 @@ use super::content::{Content, Endpoint, Role};
 use super::criteria;
 use super::graph::{ChainId, Graph};
 use super::output::Output;
+use super::shared::Shared;
 use super::state::{ById, State};
 use super::{Interfaces, Options, is_usable};
 use crate::{Element, Family};
@@ -24,6 +25,8 @@ pub(super) struct Workloads {
     /// Who claims an interface: one in a sound cluster, else the first by name has it.
     claims: BTreeSet<(SmolStr, EndpointId)>,
     dirty: BTreeSet<EndpointId>,
+    /// Those who share one.
+    shared: Shared,
 }
 
 /// A workload with an interface.
@@ -46,7 +49,7 @@ struct Wire {
 }
 
 /// Elements with the sets they are in.
-type Elements = BTreeSet<(SmolStr, Element)>;
+pub(super) type Elements = BTreeSet<(SmolStr, Element)>;
 
 impl Workloads {
     /// A workload has changed, come or gone.
@@ -63,7 +66,11 @@ impl Workloads {
         output: &mut Output,
     ) {
         for id in self.dirty.clone() {
-            self.claim(&id, state.endpoints.get(&id), interfaces);
+            let now = state.endpoints.get(&id);
+            let name = now.and_then(|ById(endpoint)| interface(endpoint, interfaces));
+            let shared = name.clone().filter(|name| interfaces.shared.contains(name));
+            self.claim(&id, now, name.filter(|_| shared.is_none()));
+            self.shared.put(&id, shared);
         }
         let mut joined = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
@@ -87,6 +94,7 @@ impl Workloads {
                 self.wired.insert(now.clone(), Wired { claimed, wire: new });
             }
         }
+        joined.extend(self.shared.settle(state, options, graph, output));
         // What one leaves may be what another takes.
         joined.into_iter().for_each(|(set, element)| output.add(&set, element));
     }
@@ -106,8 +114,7 @@ impl Workloads {
     }
 
     /// Notes whose an interface is. Others who claim it, or claimed it, have to be looked at again.
-    fn claim(&mut self, id: &EndpointId, now: Option<&ById>, interfaces: &Interfaces) {
-        let name = now.and_then(|ById(endpoint)| interface(endpoint, interfaces));
+    fn claim(&mut self, id: &EndpointId, now: Option<&ById>, name: Option<SmolStr>) {
         let old = self.wired.get(id).and_then(|wired| wired.claimed.clone());
         if old == name {
             return;
@@ -147,7 +154,7 @@ impl Wire {
             interface: interface.clone(),
             from: graph.acquire(content(endpoint, state, Direction::Egress)),
             to: graph.acquire(content(endpoint, state, Direction::Ingress)),
-            unnamed: !options.prefixes.iter().any(|prefix| interface.starts_with(prefix.as_str())),
+            unnamed: is_unnamed(interface, options),
         }
     }
 }
@@ -161,12 +168,27 @@ fn elements(ById(endpoint): &ById, wire: Option<&Wire>, graph: &Graph) -> Elemen
     let mut elements: Elements = sources(endpoint, interface).collect();
     elements.insert((FROM_WORKLOAD, dispatch(graph.name(*from))));
     elements.insert((TO_WORKLOAD, dispatch(graph.name(*to))));
-    let unnamed = UNNAMED.into_iter().filter(|_| *unnamed);
-    elements.extend(unnamed.map(|(map, chain)| (map, dispatch(chain))));
+    if *unnamed {
+        elements.extend(unnamed_elements(interface));
+    }
     elements
 }
 
-fn content(endpoint: &LocalEndpoint, state: &State, direction: Direction) -> Content {
+/// Whether an interface has no name that tells.
+pub(super) fn is_unnamed(interface: &SmolStr, options: &Options) -> bool {
+    !options.prefixes.iter().any(|prefix| interface.starts_with(prefix.as_str()))
+}
+
+/// The elements of such an interface, besides those that every workload's has.
+pub(super) fn unnamed_elements(
+    interface: &SmolStr,
+) -> impl Iterator<Item = (SmolStr, Element)> + '_ {
+    let element = |(map, chain)| (map, Element::Dispatch(interface.clone(), chain));
+    UNNAMED.into_iter().map(element)
+}
+
+/// What is asked about packets of a workload.
+pub(super) fn content(endpoint: &LocalEndpoint, state: &State, direction: Direction) -> Content {
     // Only what comes to a workload is checked by its sidecar.
     let http = direction == Direction::Ingress && endpoint.application_enforced;
     let role = Role::Workload { http };

@@ -63,7 +63,7 @@ impl<'c> Rendered<'c> {
     fn interfaces(&self, host: Option<&HostEndpoint>) -> Interfaces {
         let nodes = self.nodes.iter().flat_map(|node| self.cluster.node(node)).copied().collect();
         let own = host.map(|host| (interface(host), host.addresses.iter().copied().collect()));
-        Interfaces { hosts: own.into_iter().collect(), workloads: BTreeMap::new(), nodes }
+        Interfaces { hosts: own.into_iter().collect(), nodes, ..Interfaces::default() }
     }
 }
 

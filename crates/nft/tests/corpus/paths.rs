@@ -30,8 +30,8 @@ fn rendered(scene: &Scene<'_>) -> Renderer {
     let own = scene.layout.host.iter().copied().collect();
     let interfaces = Interfaces {
         hosts: BTreeMap::from([(scene.layout.uplink.clone(), own)]),
-        workloads: BTreeMap::new(),
         nodes: scene.nodes.clone(),
+        ..Interfaces::default()
     };
     let (mut renderer, mut delta) = (Renderer::new(Options::default()), Delta::default());
     renderer.interfaces(interfaces, &mut delta);

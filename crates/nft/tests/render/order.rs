@@ -91,7 +91,8 @@ impl Followed {
         if dice.roll(2) == 0 {
             hosts.insert("eth1".into(), host("10.0.0.3"));
         }
-        self.interfaces = Interfaces { hosts, workloads, ..Interfaces::default() };
+        let shared = names.into_iter().filter(|_| dice.roll(2) == 0).map(Into::into).collect();
+        self.interfaces = Interfaces { hosts, workloads, shared, ..Interfaces::default() };
         self.renderer.interfaces(self.interfaces.clone(), &mut self.delta);
     }
 
