@@ -19,13 +19,13 @@ use tortie_daemon::metrics::Registry;
 use tortie_daemon::readiness::{Guard, Readiness};
 use tortie_daemon::shutdown::{self, Signals, Trigger};
 use tortie_nft::program::Programmer;
-use tortie_nft::render::{Options, Renderer};
+use tortie_nft::render::Renderer;
 use tortie_nft::{Delta, Events, Kernel as _, Netlink};
 use tortie_policysync::server::{self, OwnPod, Server};
 
 use crate::engine::Engine;
 use crate::metrics::Metrics;
-use crate::network::{self, Lock, LockError, Network, Teller};
+use crate::network::{self, Choices, Lock, LockError, Network, Teller};
 use crate::source::{self, Files};
 
 /// How long work in progress may take to end after a signal.
@@ -45,7 +45,7 @@ pub struct Config {
     /// Permission bits and group of the sockets there, and which there are.
     pub policy_sync: server::Config,
     /// How policy is brought into the kernel; not at all if absent.
-    pub network: Option<Options>,
+    pub network: Option<Choices>,
     /// Where to serve metrics and readiness.
     pub admin: Option<Place>,
 }
@@ -129,8 +129,8 @@ pub async fn run(config: Config, log: Option<Handle>) -> Result<(), AgentError> 
         metrics.register_server(&mut registry);
     }
     let mut kernel = None;
-    if let Some(options) = &config.network {
-        kernel = Some(Kernel::start(options.clone(), &readiness, &mut registry)?);
+    if let Some(choices) = &config.network {
+        kernel = Some(Kernel::start(choices.clone(), &readiness, &mut registry)?);
     }
     let admin = Admin { registry: Arc::new(registry), readiness, log };
     let trigger = serve_admin(&config, admin).await?;
@@ -187,12 +187,14 @@ async fn serve_admin(config: &Config, admin: Admin) -> Result<Trigger, AgentErro
     Ok(trigger)
 }
 
-/// Removes the table from this network namespace, and says whether there was one.
+/// Removes the table from this network namespace, undoes what else an agent has changed there, and
+/// says whether there was a table.
 ///
 /// # Errors
 /// If an agent is at work there, or the kernel refuses.
-pub fn clean_up() -> Result<bool, AgentError> {
+pub fn clean_up(choices: &Choices) -> Result<bool, AgentError> {
     let _lock = Lock::take()?;
+    network::restore(choices)?;
     let mut programmer = Programmer::new(Netlink::new().map_err(AgentError::Kernel)?);
     programmer.remove().map_err(|error| AgentError::Kernel(io::Error::other(error)))
 }
@@ -202,13 +204,13 @@ pub fn clean_up() -> Result<bool, AgentError> {
 ///
 /// # Errors
 /// If an agent is at work there, or the kernel refuses.
-pub fn close(options: Options) -> Result<bool, AgentError> {
+pub fn close(choices: &Choices) -> Result<bool, AgentError> {
     let _lock = Lock::take()?;
     let mut netlink = Netlink::new().map_err(AgentError::Kernel)?;
     if netlink.read().map_err(AgentError::Kernel)?.is_some() {
         return Ok(false);
     }
-    let closed = Renderer::new(options);
+    let closed = Renderer::new(choices.options());
     let result = Programmer::new(netlink).update(closed.ruleset(), Delta::default());
     result.map(|_| true).map_err(|error| AgentError::Kernel(io::Error::other(error)))
 }
@@ -222,7 +224,7 @@ struct Kernel {
 
 impl Kernel {
     fn start(
-        options: Options,
+        choices: Choices,
         readiness: &Readiness,
         registry: &mut Registry,
     ) -> Result<Kernel, AgentError> {
@@ -231,7 +233,7 @@ impl Kernel {
         // Heard of before it is read: a change in between is seen.
         let events = Events::new(netlink.port()).map_err(AgentError::Kernel)?;
         let guard = readiness.guard("network", "the first policy in the kernel");
-        let network = Network::start(netlink, options, network::register(registry), guard)?;
+        let network = Network::start(netlink, choices, network::register(registry), guard)?;
         let teller = network.teller();
         let interfaces = tokio::spawn(network::facts::follow(move |facts| teller.facts(facts)));
         let changes = tokio::spawn(listen(events, network.teller()));

@@ -8,11 +8,10 @@ use smol_str::SmolStr;
 use tortie_client::server;
 use tortie_daemon::http::Place;
 use tortie_daemon::log;
-use tortie_nft::render::Options;
 use tortie_policysync::server::{self as sidecars, Sockets};
 
 use crate::agent::{self, AgentError, Config, Source};
-use crate::network::{LockError, may_program};
+use crate::network::{Choices, LockError, STATE, may_program};
 
 /// The agent of one node.
 #[derive(Debug, Args)]
@@ -62,10 +61,25 @@ pub struct Cli {
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Dataplane::Nft)]
     dataplane: Dataplane,
 
-    /// What the names of workloads' interfaces begin with; may be given several times. An interface
-    /// of such a name is closed until it is known whose it is
-    #[arg(long, value_name = "PREFIX", default_value = "cali", value_parser = prefix)]
+    /// What the names of workloads' interfaces begin with, whatever FelixConfiguration's
+    /// `interfacePrefix` says (`cali` if neither does); may be given several times. An interface of
+    /// such a name is closed until it is known whose it is
+    #[arg(long, value_name = "PREFIX", value_parser = prefix)]
     workload_interface_prefix: Vec<SmolStr>,
+
+    /// Record what policy decides (NFLOG groups 1 and 2) although no FelixConfiguration names a
+    /// reader of flows
+    #[arg(long)]
+    records: bool,
+
+    /// Be ready although there are workloads that policy cannot be enforced for, on bridges that are
+    /// not filtered, for one
+    #[arg(long)]
+    accept_unenforced: bool,
+
+    /// Folder for what must outlive the agent until the machine boots
+    #[arg(long, value_name = "FOLDER", default_value = STATE)]
+    state_dir: PathBuf,
 
     /// Remove the table `inet tortie` from this network namespace and end: whatever policy kept out
     /// is let in
@@ -151,13 +165,15 @@ impl Cli {
         }
     }
 
-    fn network(&self) -> Result<Option<Options>, String> {
+    fn network(&self) -> Result<Option<Choices>, String> {
         match self.dataplane {
             Dataplane::None => Ok(None),
             Dataplane::Nft if !may_program() => Err(NO_CAPABILITY.to_owned()),
-            Dataplane::Nft => Ok(Some(Options {
+            Dataplane::Nft => Ok(Some(Choices {
                 prefixes: self.workload_interface_prefix.clone(),
-                ..Options::default()
+                records: self.records,
+                accept_unenforced: self.accept_unenforced,
+                state: self.state_dir.clone(),
             })),
         }
     }
@@ -167,8 +183,8 @@ const NO_CAPABILITY: &str = "--dataplane nft: this process has no CAP_NET_ADMIN\
     or give it the capability, or choose `--dataplane none` to serve sidecars alone";
 
 /// Takes policy out of the kernel.
-fn clean_up() -> ExitCode {
-    match agent::clean_up() {
+fn clean_up(choices: &Choices) -> ExitCode {
+    match agent::clean_up(choices) {
         Ok(true) => done("removed the table `inet tortie`"),
         Ok(false) => done("there is no table `inet tortie`: nothing to do"),
         Err(error) => fail(error.exit_code(), &error),
@@ -176,8 +192,8 @@ fn clean_up() -> ExitCode {
 }
 
 /// Closes workloads' interfaces until an agent comes.
-fn close(options: Options) -> ExitCode {
-    match agent::close(options) {
+fn close(choices: &Choices) -> ExitCode {
+    match agent::close(choices) {
         Ok(true) => done("workloads are closed until the agent is ready"),
         Ok(false) => done("the table `inet tortie` is there already: nothing to do"),
         // An agent is at work.
@@ -196,8 +212,8 @@ fn done(what: &str) -> ExitCode {
 pub fn run(cli: &Cli) -> ExitCode {
     if cli.cleanup || cli.close {
         return match cli.network() {
-            Ok(_) if cli.cleanup => clean_up(),
-            Ok(options) => close(options.unwrap_or_default()),
+            Ok(choices) if cli.cleanup => clean_up(&choices.unwrap_or_default()),
+            Ok(choices) => close(&choices.unwrap_or_default()),
             Err(error) => fail(2, &error),
         };
     }

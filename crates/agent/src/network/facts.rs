@@ -11,7 +11,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
 };
@@ -38,10 +38,33 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Facts {
     /// All interfaces by name, with their own addresses.
     pub links: BTreeMap<SmolStr, BTreeSet<IpAddr>>,
-    /// The interface over which a single address is reached, of the main table.
+    /// Those that are bridges.
+    pub bridges: BTreeSet<SmolStr>,
+    /// Bridges with a port that leads to neither a namespace nor a virtual machine of this host.
+    pub trunks: BTreeSet<SmolStr>,
+    /// The interface over which a single address is reached, of the main table, without a gateway.
     pub routes: BTreeMap<IpAddr, SmolStr>,
-    /// The interfaces over which nets are reached, of the same table.
-    pub nets: Vec<(IpNet, SmolStr)>,
+    /// How nets are reached, of the same table: all its routes but those.
+    pub nets: BTreeMap<IpNet, Road>,
+}
+
+/// How a net is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Road {
+    /// Over which interface.
+    pub over: SmolStr,
+    /// Whether it is there itself, and not behind a gateway.
+    pub direct: bool,
+}
+
+impl Facts {
+    /// The narrowest net with an address.
+    pub fn net(&self, address: IpAddr) -> Option<(IpNet, &Road)> {
+        let own = IpNet::from(address);
+        let lengths = (0..=own.max_prefix_len()).rev();
+        let mut nets = lengths.filter_map(|length| Some(IpNet::new(address, length).ok()?.trunc()));
+        nets.find_map(|net| Some((net, self.nets.get(&net)?)))
+    }
 }
 
 /// Follows the node's interfaces, for ever; `tell` is called with what they are now.
@@ -90,8 +113,12 @@ async fn session(tell: &mut impl FnMut(Facts)) -> Result<(), rtnetlink::Error> {
 #[derive(Debug, Default)]
 struct Known {
     names: HashMap<u32, SmolStr>,
+    bridges: BTreeSet<u32>,
+    /// The bridge (or bond) that an interface is a port of, and whether it leads to a workload.
+    ports: HashMap<u32, (u32, bool)>,
     addresses: HashMap<u32, BTreeSet<IpAddr>>,
-    routes: BTreeMap<IpNet, u32>,
+    /// By net, with the interface and whether there is no gateway.
+    routes: BTreeMap<IpNet, (u32, bool)>,
 }
 
 impl Known {
@@ -120,7 +147,11 @@ impl Known {
     fn take(&mut self, message: &RouteNetlinkMessage) -> bool {
         match message {
             RouteNetlinkMessage::NewLink(link) => self.link(link),
-            RouteNetlinkMessage::DelLink(link) => self.unlink(link.header.index),
+            // The family is given where a bridge loses a port.
+            RouteNetlinkMessage::DelLink(link) => {
+                link.header.interface_family == AddressFamily::Unspec
+                    && self.unlink(link.header.index)
+            }
             RouteNetlinkMessage::NewAddress(address) => self.address(address, true),
             RouteNetlinkMessage::DelAddress(address) => self.address(address, false),
             RouteNetlinkMessage::NewRoute(route) => self.route(route, true),
@@ -144,15 +175,29 @@ impl Known {
         let routes = self.routes.len();
         if !link.header.flags.contains(LinkFlags::Up) {
             // Nobody says so when the routes over it go.
-            self.routes.retain(|_, over| *over != index);
+            self.routes.retain(|_, (over, _)| *over != index);
         }
         let renamed = self.names.insert(index, name.clone()) != Some(name);
-        renamed || routes != self.routes.len()
+        let kind = kind(link);
+        let bridge = kind == Some(&InfoKind::Bridge) && self.bridges.insert(index);
+        let port = self.port(index, controller(link), kind);
+        renamed || bridge || port || routes != self.routes.len()
+    }
+
+    /// Notes what an interface is a port of. Whether that is new.
+    fn port(&mut self, index: u32, of: Option<u32>, kind: Option<&InfoKind>) -> bool {
+        let inner = matches!(kind, Some(InfoKind::Veth | InfoKind::Tun | InfoKind::Netkit));
+        match of {
+            Some(of) => self.ports.insert(index, (of, inner)) != Some((of, inner)),
+            None => self.ports.remove(&index).is_some(),
+        }
     }
 
     fn unlink(&mut self, index: u32) -> bool {
         self.addresses.remove(&index);
-        self.routes.retain(|_, over| *over != index);
+        self.bridges.remove(&index);
+        self.ports.remove(&index);
+        self.routes.retain(|_, (over, _)| *over != index);
         self.names.remove(&index).is_some()
     }
 
@@ -171,10 +216,11 @@ impl Known {
     }
 
     fn route(&mut self, route: &RouteMessage, there: bool) -> bool {
-        let Some((net, index)) = way(route) else { return false };
+        let Some((net, index, direct)) = way(route) else { return false };
+        let way = (index, direct);
         match there {
-            true => self.routes.insert(net, index) != Some(index),
-            false if self.routes.get(&net) == Some(&index) => self.routes.remove(&net).is_some(),
+            true => self.routes.insert(net, way) != Some(way),
+            false if self.routes.get(&net) == Some(&way) => self.routes.remove(&net).is_some(),
             false => false,
         }
     }
@@ -182,28 +228,54 @@ impl Known {
     fn facts(&self) -> Facts {
         let addresses = |index| self.addresses.get(index).cloned().unwrap_or_default();
         let links = self.names.iter().map(|(index, name)| (name.clone(), addresses(index)));
-        let name = |index| self.names.get(index).cloned();
-        let routes = self.routes.iter().filter_map(|(net, over)| Some((*net, name(over)?)));
+        let name = |index: &u32| self.names.get(index).cloned();
+        let outer = self.ports.values().filter(|(_, inner)| !inner).map(|(of, _)| of);
+        let road = |(over, direct): &(u32, bool)| Some(Road { over: name(over)?, direct: *direct });
+        let routes = self.routes.iter().filter_map(|(net, way)| Some((*net, road(way)?)));
         let (single, nets): (Vec<_>, _) =
-            routes.partition(|(net, _)| net.prefix_len() == net.max_prefix_len());
+            routes.partition(|(net, road)| road.direct && net.prefix_len() == net.max_prefix_len());
         Facts {
             links: links.collect(),
-            routes: single.into_iter().map(|(net, over)| (net.addr(), over)).collect(),
-            nets,
+            bridges: self.bridges.iter().filter_map(name).collect(),
+            trunks: outer.filter_map(name).collect(),
+            routes: single.into_iter().map(|(net, road)| (net.addr(), road.over)).collect(),
+            nets: nets.into_iter().collect(),
         }
     }
 }
 
-/// The net and interface of a route, if it is of the main table.
-fn way(route: &RouteMessage) -> Option<(IpNet, u32)> {
+/// What an interface is; nothing of hardware.
+fn kind(link: &LinkMessage) -> Option<&InfoKind> {
+    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    infos.flatten().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind),
+        _ => None,
+    })
+}
+
+/// What an interface is a port of.
+fn controller(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Controller(index) => Some(*index),
+        _ => None,
+    })
+}
+
+/// The net and interface of a route, if it is of the main table, and whether there is no gateway.
+fn way(route: &RouteMessage) -> Option<(IpNet, u32, bool)> {
     let RouteHeader { table, kind, .. } = route.header;
     let (mut address, mut index, mut table) = (None, None, u32::from(table));
+    let mut direct = true;
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(a)) => address = Some(IpAddr::V4(*a)),
             RouteAttribute::Destination(RouteAddress::Inet6(a)) => address = Some(IpAddr::V6(*a)),
             RouteAttribute::Oif(over) => index = Some(*over),
             RouteAttribute::Table(number) => table = *number,
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => direct = false,
             _ => {}
         }
     }
@@ -213,7 +285,7 @@ fn way(route: &RouteMessage) -> Option<(IpNet, u32)> {
     };
     let net = IpNet::new(address.unwrap_or(all), route.header.destination_prefix_length).ok()?;
     let main = u32::from(RouteHeader::RT_TABLE_MAIN);
-    (kind == RouteType::Unicast && table == main).then_some((net.trunc(), index?))
+    (kind == RouteType::Unicast && table == main).then_some((net.trunc(), index?, direct))
 }
 
 #[cfg(test)]

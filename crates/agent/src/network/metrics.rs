@@ -44,6 +44,8 @@ pub struct Metrics {
     repair: Histogram,
     cut: Histogram,
     cuts: Total,
+    forgotten: Total,
+    unenforced: Number,
     batches: Total,
     rewrites: Total,
     failures: Total,
@@ -66,6 +68,8 @@ impl Metrics {
             repair: Histogram::new(APPLY),
             cut: Histogram::new(APPLY),
             cuts: Total::default(),
+            forgotten: Total::default(),
+            unenforced: Number::default(),
             batches: Total::default(),
             rewrites: Total::default(),
             failures: Total::default(),
@@ -87,6 +91,11 @@ impl Metrics {
         registry.register("cut_seconds", cut, metrics.cut.clone());
         let totals = [
             ("cut_connections", "Connections that were cut", &metrics.cuts),
+            (
+                "forgotten_connections",
+                "Connections deleted of addresses that workloads gave up",
+                &metrics.forgotten,
+            ),
             ("batches", "Batches that came into force", &metrics.batches),
             ("rewrites", "Batches that wrote everything anew", &metrics.rewrites),
             ("failures", "Attempts that the kernel refused", &metrics.failures),
@@ -100,6 +109,11 @@ impl Metrics {
             ("rules", "Rules", &metrics.rules),
             ("sets", "Sets and maps", &metrics.sets),
             ("elements", "Elements of all sets and maps", &metrics.elements),
+            (
+                "unenforced_endpoints",
+                "Workloads that policy cannot be enforced for",
+                &metrics.unenforced,
+            ),
             ("ready", "Whether the kernel has what it should", &metrics.matches),
         ];
         for (name, help, number) in numbers {
@@ -134,6 +148,16 @@ impl Metrics {
     pub(super) fn cut(&self, cut: u64, took: Duration) {
         self.cut.observe(took);
         self.cuts.inc_by(cut);
+    }
+
+    /// Connections of addresses that are free were deleted.
+    pub(super) fn forgotten(&self, count: u64) {
+        self.forgotten.inc_by(count);
+    }
+
+    /// How many workloads policy cannot be enforced for.
+    pub(super) fn unenforced(&self, count: usize) {
+        self.unenforced.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// The kernel refused.

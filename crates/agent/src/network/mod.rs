@@ -6,6 +6,7 @@
 //! interfaces by [`facts`], and of changes that others make to the table by the kernel.
 
 mod capability;
+mod choices;
 mod drops;
 pub mod events;
 pub mod facts;
@@ -13,6 +14,7 @@ mod flows;
 mod lock;
 mod metrics;
 mod places;
+mod unenforced;
 mod worker;
 
 use std::io;
@@ -23,9 +25,9 @@ use tortie_calc::Update;
 use tortie_daemon::metrics::Registry;
 use tortie_daemon::readiness::Guard;
 use tortie_nft::Kernel;
-use tortie_nft::render::Options;
 
 pub use capability::may_program;
+pub use choices::{Choices, STATE};
 pub use facts::Facts;
 pub use lock::{Lock, LockError};
 pub use metrics::Metrics;
@@ -49,12 +51,12 @@ impl Network {
     /// If the system gives no thread.
     pub fn start<K: Kernel + Send + 'static>(
         kernel: K,
-        options: Options,
+        choices: Choices,
         metrics: Metrics,
         guard: Guard,
     ) -> io::Result<Network> {
         let (inputs, receiver) = channel();
-        let worker = Worker::new(kernel, options, metrics, guard);
+        let worker = Worker::new(kernel, choices, metrics, guard);
         let thread = thread::Builder::new().name("network".to_owned());
         let thread = thread.spawn(move || worker.run(&receiver))?;
         Ok(Network { inputs: Some(inputs), thread: Some(thread) })
@@ -104,6 +106,14 @@ impl Teller {
             let _ = inputs.send(input);
         }
     }
+}
+
+/// Puts back what an agent changed of this network namespace besides the table, whatever became of it.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn restore(choices: &Choices) -> io::Result<()> {
+    flows::Flows::new(&choices.state).strict(false)
 }
 
 /// Adds the metrics of the network to a registry.

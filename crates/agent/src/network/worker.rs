@@ -1,20 +1,26 @@
 //! The one writer of the kernel's table, on a thread of its own.
 
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tortie_calc::Update;
+use tortie_calc::{Settings, Update};
 use tortie_daemon::readiness::Guard;
 use tortie_nft::program::{ProgramError, Programmer, Report};
 use tortie_nft::render::{Options, Renderer};
 use tortie_nft::{Delta, Kernel};
 use tortie_policy::EstablishedFlows;
 
+use super::choices::Choices;
 use super::drops::Drops;
 use super::facts::Facts;
 use super::flows::Flows;
 use super::metrics::Metrics;
-use super::places::Places;
+use super::places::{Map, Places};
+use super::unenforced::{self, Unenforced};
 
 /// How often the table is looked at although nobody says that it has changed.
 const CHECK: Duration = Duration::from_secs(60);
@@ -65,8 +71,13 @@ impl Tasks {
 /// Renders and programs.
 pub(super) struct Worker<K> {
     renderer: Renderer,
+    choices: Choices,
+    /// What they come to with the settings.
     options: Options,
     places: Places,
+    unenforced: Unenforced,
+    /// How many workloads policy is not enforced for.
+    beyond: usize,
     facts: Option<Facts>,
     in_sync: bool,
     /// The number of the resources that the ruleset is of.
@@ -83,10 +94,14 @@ pub(super) struct Worker<K> {
     next_count: Instant,
     drops: Drops,
     flows: Flows,
-    /// Whether connections that policy denies are cut.
-    cuts: bool,
-    /// When to look for such, if policy has changed since.
-    next_cut: Option<Instant>,
+    /// Whether connections that policy denies are cut, once it is known.
+    cuts: Option<bool>,
+    /// Whether policy has changed since such were looked for.
+    cut_due: bool,
+    /// Addresses that workloads have given up, whose connections are still there.
+    gone: BTreeSet<IpAddr>,
+    /// When to look at connections, if that is due.
+    next_flows: Option<Instant>,
     /// Not before this, lest nothing else be done.
     rest: Instant,
     metrics: Metrics,
@@ -94,12 +109,17 @@ pub(super) struct Worker<K> {
 }
 
 impl<K: Kernel> Worker<K> {
-    pub(super) fn new(kernel: K, options: Options, metrics: Metrics, guard: Guard) -> Worker<K> {
+    pub(super) fn new(kernel: K, choices: Choices, metrics: Metrics, guard: Guard) -> Worker<K> {
         let now = Instant::now();
+        let options = choices.options();
         Worker {
             renderer: Renderer::new(options.clone()),
+            flows: Flows::new(&choices.state),
+            choices,
             options,
             places: Places::default(),
+            unenforced: Unenforced::default(),
+            beyond: 0,
             facts: None,
             in_sync: false,
             revision: 0,
@@ -111,9 +131,10 @@ impl<K: Kernel> Worker<K> {
             next_check: now + CHECK,
             next_count: now + COUNT,
             drops: Drops::default(),
-            flows: Flows::default(),
-            cuts: false,
-            next_cut: None,
+            cuts: None,
+            cut_due: false,
+            gone: BTreeSet::new(),
+            next_flows: None,
             rest: now,
             metrics,
             guard,
@@ -124,12 +145,15 @@ impl<K: Kernel> Worker<K> {
     pub(super) fn run(mut self, inputs: &Receiver<Input>) {
         while let Some(tasks) = self.wait(inputs) {
             if tasks.end {
-                return;
+                break;
             }
             self.take(tasks);
             if self.knows_enough() {
                 self.work();
             }
+        }
+        if let Err(error) = self.flows.strict(false) {
+            tracing::error!(%error, "nf_conntrack_tcp_loose stays as it is");
         }
     }
 
@@ -143,7 +167,8 @@ impl<K: Kernel> Worker<K> {
         let mut tasks = Tasks::default();
         if self.knows_enough() {
             let due = self.next_check.min(self.next_count);
-            let due = due.min(self.retry.unwrap_or(due)).min(self.next_cut.unwrap_or(due));
+            let others = [self.retry, self.next_flows, self.unenforced.due()];
+            let due = others.into_iter().flatten().fold(due, Instant::min);
             match inputs.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(input) => tasks.add(input),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -163,39 +188,63 @@ impl<K: Kernel> Worker<K> {
         let Tasks { updates, facts, check, end: _ } = tasks;
         self.check |= check;
         let moved = self.places.update(&updates);
+        if !moved.gone.is_empty() {
+            self.gone.extend(moved.gone);
+            self.next_flows.get_or_insert(self.rest);
+        }
         if !updates.is_empty() {
+            let mut settings = None;
             for update in &updates {
                 match update {
                     Update::InSync => self.in_sync = true,
-                    Update::Settings(settings) => self.revision = settings.revision,
+                    Update::Settings(new) => settings = Some(Arc::clone(new)),
                     _ => {}
                 }
             }
             self.renderer.update(&updates, &mut self.delta);
-            self.settings(&updates);
+            settings.into_iter().for_each(|settings| self.settings(&settings));
         }
         let known = facts.is_some();
         self.facts = facts.or(self.facts.take());
-        if let Some(facts) = self.facts.as_ref().filter(|_| known || moved) {
-            let interfaces = self.places.interfaces(facts, &self.options.prefixes);
-            self.renderer.interfaces(interfaces, &mut self.delta);
+        // Whether bridges are filtered nobody tells.
+        if known || moved.changed || check {
+            self.locate();
         }
     }
 
-    /// Takes in whether connections are cut from now on.
-    fn settings(&mut self, updates: &[Update]) {
-        let last = updates.iter().rev().find_map(|update| match update {
-            Update::Settings(settings) => Some(settings.established == EstablishedFlows::Cut),
-            _ => None,
-        });
-        let Some(cuts) = last.filter(|cuts| *cuts != self.cuts) else { return };
-        self.cuts = cuts;
-        self.next_cut = cuts.then(Instant::now);
+    /// Finds out where workloads are.
+    fn locate(&mut self) {
+        let Some(facts) = &self.facts else { return };
+        let filtered = unenforced::filtered();
+        let Map { interfaces, beyond } = self.places.map(facts, &self.options.prefixes, filtered);
+        self.renderer.interfaces(interfaces, &mut self.delta);
+        self.unenforced.update(beyond, Instant::now());
+    }
+
+    /// Takes in settings of the node.
+    fn settings(&mut self, settings: &Settings) {
+        self.revision = settings.revision;
+        let options = self.choices.with(&settings.host);
+        if options != self.options {
+            tracing::info!(?options, "settings of the node");
+            self.options = options;
+            self.renderer.options(self.options.clone(), &mut self.delta);
+        }
+        let cuts = settings.established == EstablishedFlows::Cut;
+        if self.cuts == Some(cuts) {
+            return;
+        }
+        self.cuts = Some(cuts);
+        self.cut_due = cuts;
+        if cuts {
+            self.next_flows.get_or_insert(self.rest);
+        }
         if let Err(error) = self.flows.strict(cuts) {
             tracing::error!(
                 %error,
-                hint = "make /proc/sys/net writable for the agent, or set nf_conntrack_tcp_loose to 0",
-                "TCP connections that are cut may be taken up again from their other end"
+                hint = "make /proc/sys/net and the folder of the agent's state writable for it",
+                "nf_conntrack_tcp_loose: TCP connections that are cut may be taken up again from \
+                 their other end, or the parameter may stay switched off after the agent"
             );
         }
     }
@@ -206,6 +255,7 @@ impl<K: Kernel> Worker<K> {
         if now >= self.next_check {
             self.next_check = now + CHECK;
             self.check = true;
+            self.locate();
         }
         let waits = self.retry.is_some_and(|retry| retry > now);
         let due = self.check || !self.delta.is_empty() || self.retry.is_some() || !self.is_ready();
@@ -218,9 +268,11 @@ impl<K: Kernel> Worker<K> {
             // What came last made no difference to the kernel.
             self.metrics.revision(self.revision);
         }
-        if self.retry.is_none() && self.next_cut.is_some_and(|next| now >= next) {
-            self.next_cut = None;
-            self.cut();
+        self.beyond = self.unenforced.tell(now);
+        self.say_whether_ready();
+        if self.retry.is_none() && self.next_flows.is_some_and(|next| now >= next) {
+            self.next_flows = None;
+            self.look_at_flows();
         }
         if now >= self.next_count {
             self.next_count = now + COUNT;
@@ -228,23 +280,38 @@ impl<K: Kernel> Worker<K> {
         }
     }
 
-    /// Cuts the connections that policy does not allow any more.
-    fn cut(&mut self) {
-        let Some(facts) = &self.facts else { return };
+    /// Deletes connections of addresses that were given up, and those that policy does not allow any
+    /// more.
+    fn look_at_flows(&mut self) {
         let start = Instant::now();
-        match self.flows.cut(self.renderer.ruleset(), facts) {
-            Ok(cut) => {
-                self.metrics.cut(cut.cut, start.elapsed());
-                if cut.cut > 0 {
-                    tracing::info!(asked = cut.asked, cut = cut.cut, "connections cut");
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "connections that policy denies could not be cut");
-                self.next_cut = Some(Instant::now() + LONGEST_RETRY);
-            }
+        if let Err(error) = self.forget().and_then(|()| self.cut()) {
+            tracing::error!(%error, "connections that must not go on could not be deleted");
+            self.next_flows = Some(Instant::now() + LONGEST_RETRY);
         }
         self.rest = Instant::now() + start.elapsed().saturating_mul(REST);
+    }
+
+    fn forget(&mut self) -> io::Result<()> {
+        if self.gone.is_empty() {
+            return Ok(());
+        }
+        let forgotten = self.flows.forget(&self.gone)?;
+        tracing::debug!(addresses = self.gone.len(), ?forgotten, "connections of workloads gone");
+        self.metrics.forgotten(forgotten.cut);
+        self.gone.clear();
+        Ok(())
+    }
+
+    fn cut(&mut self) -> io::Result<()> {
+        let Some(facts) = self.facts.as_ref().filter(|_| self.cut_due) else { return Ok(()) };
+        let start = Instant::now();
+        let cut = self.flows.cut(self.renderer.ruleset(), facts)?;
+        self.metrics.cut(cut.cut, start.elapsed());
+        if cut.cut > 0 {
+            tracing::info!(asked = cut.asked, cut = cut.cut, "connections cut");
+        }
+        self.cut_due = false;
+        Ok(())
     }
 
     fn is_ready(&self) -> bool {
@@ -259,8 +326,9 @@ impl<K: Kernel> Worker<K> {
         let report = self.programmer.update(ruleset, delta)?;
         self.metrics.applied(&report, start.elapsed());
         log(&report);
-        if self.cuts && report.changed() {
-            self.next_cut.get_or_insert(self.rest);
+        if self.cuts == Some(true) && report.changed() {
+            self.cut_due = true;
+            self.next_flows.get_or_insert(self.rest);
         }
         if self.check {
             let start = Instant::now();
@@ -294,7 +362,21 @@ impl<K: Kernel> Worker<K> {
         }
         self.metrics.revision(self.revision);
         self.metrics.ready(true);
-        self.guard.ready();
+    }
+
+    /// Ready is who has everything in force, for all workloads.
+    fn say_whether_ready(&mut self) {
+        self.metrics.unenforced(self.beyond);
+        if !self.is_ready() {
+            return;
+        }
+        if self.beyond == 0 || self.choices.accept_unenforced {
+            self.guard.ready();
+        } else {
+            let example = self.unenforced.example();
+            let count = self.beyond;
+            self.guard.wait(format!("policy is not enforced for {count} workloads: {example}"));
+        }
     }
 
     /// What is in force stays; it is tried again soon.

@@ -80,7 +80,7 @@ impl Namespace {
     }
 
     /// Where others find it.
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
     }
 
@@ -124,6 +124,11 @@ impl Namespace {
     pub(crate) fn set(&self, parameter: &str, value: &str) {
         let path = Path::new("/proc/sys/net").join(parameter);
         self.run(|| fs::write(&path, value).unwrap());
+    }
+
+    pub(crate) fn get(&self, parameter: &str) -> String {
+        let path = Path::new("/proc/sys/net").join(parameter);
+        self.run(|| fs::read_to_string(&path).unwrap())
     }
 
     pub(crate) fn listen(&self, address: SocketAddr) -> TcpListener {
@@ -207,6 +212,30 @@ impl Node {
         pod
     }
 
+    /// A bridge for pods, with the host's own address on it.
+    pub(crate) fn bridge(&self, name: &str, own: &str) {
+        self.net.ip_batch(&format!(
+            "link add name {name} type bridge\naddress add {own} dev {name}\n\
+             link set dev {name} up\n"
+        ));
+    }
+
+    /// A pod's namespace behind a bridge.
+    pub(crate) fn pod_behind(&self, bridge: &str, address: &str, gateway: &str) -> Namespace {
+        let pod = Namespace::new();
+        let last = address.rsplit('.').next().unwrap();
+        self.net.ip_batch(&format!(
+            "link add name veth{last} type veth peer name eth0 netns {}\n\
+             link set dev veth{last} master {bridge} up\n",
+            pod.path().display()
+        ));
+        pod.ip_batch(&format!(
+            "address add {address}/24 dev eth0\nlink set dev eth0 up\n\
+             route add default via {gateway}\n"
+        ));
+        pod
+    }
+
     /// Somebody beyond an interface of the node's own.
     pub(crate) fn beyond(&self, interface: &str, own: &str, other: &str) -> Namespace {
         let outside = Namespace::new();
@@ -234,12 +263,23 @@ impl Node {
 
     /// An agent behind another program.
     pub(crate) fn agent_by(&self, words: &[&str]) -> Agent {
+        self.agent_with(words, &[])
+    }
+
+    /// Where the agent keeps what must outlive it.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// An agent behind another program, with more arguments.
+    pub(crate) fn agent_with(&self, words: &[&str], arguments: &[&str]) -> Agent {
         let admin = self.dir.path().join("admin");
         // Left behind by one that was killed.
         let _ = fs::remove_file(&admin);
         let mut command = self.command(words);
         command.args(["--node", "here", "--admin"]).arg(format!("unix:{}", admin.display()));
         command.arg("--file").arg(self.dir.path().join("files"));
+        command.arg("--state-dir").arg(self.state()).args(arguments);
         let log = self.dir.path().join("log");
         let log = File::options().create(true).append(true).open(log).unwrap();
         command.stderr(log);
@@ -280,6 +320,11 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
+    /// One that serves its admin interface at a path.
+    pub(crate) fn new(child: Child, admin: PathBuf) -> Agent {
+        Agent { child, admin }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Option<String> {
         let mut stream = UnixStream::connect(&self.admin).ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");

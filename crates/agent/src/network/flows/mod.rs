@@ -8,31 +8,34 @@
 //! TCP would undo that: an answer in the middle of a connection may be taken for the beginning of one
 //! in the opposite direction, which policy may well allow. So tracking takes up no TCP connections in
 //! the middle while connections are cut (`nf_conntrack_tcp_loose`).
+//!
+//! Entries of an address that a workload has given up are deleted whatever policy says: who has the
+//! address next must not inherit them.
 
+mod loose;
 mod roads;
 mod table;
 mod wire;
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
+use std::path::Path;
 
-use tortie_nft::interpret::{Packet, walk, walk_translated};
+use tortie_nft::interpret::{Index, Packet};
 use tortie_nft::{ConnectionState, Ruleset};
 
 use super::facts::Facts;
+use loose::Loose;
 use roads::Roads;
 use table::Table;
 use wire::Entry;
 
-/// Whether tracking takes up TCP connections in the middle.
-const LOOSE: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_loose";
-
 /// Cuts connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Flows {
     table: Option<Table>,
-    /// What [`LOOSE`] was before it was switched off.
-    loose: Option<String>,
+    loose: Loose,
 }
 
 /// What was done.
@@ -40,24 +43,22 @@ pub(super) struct Flows {
 pub(super) struct Cut {
     /// Entries that were asked about.
     pub(super) asked: u64,
-    /// Those that were denied and deleted.
+    /// Those that were deleted.
     pub(super) cut: u64,
 }
 
 impl Flows {
+    /// Keeps what must outlive it in a folder.
+    pub(super) fn new(state: &Path) -> Flows {
+        Flows { table: None, loose: Loose::new(state) }
+    }
+
     /// From now on connections are cut, or not any more.
     ///
     /// # Errors
-    /// If the kernel's parameter cannot be read or written.
-    pub(super) fn strict(&mut self, strict: bool) -> io::Result<()> {
-        if strict && self.loose.is_none() {
-            let before = fs::read_to_string(LOOSE)?;
-            fs::write(LOOSE, "0")?;
-            self.loose = Some(before);
-        } else if let Some(before) = self.loose.take_if(|_| !strict) {
-            fs::write(LOOSE, before)?;
-        }
-        Ok(())
+    /// If the kernel's parameter cannot be read or written, or not be put back one day.
+    pub(super) fn strict(&self, strict: bool) -> io::Result<()> {
+        if strict { self.loose.off() } else { self.loose.restore() }
     }
 
     /// Deletes the entries of connections that the ruleset denies, and no others.
@@ -65,20 +66,36 @@ impl Flows {
     /// # Errors
     /// If the tracking table cannot be read, or an entry not deleted.
     pub(super) fn cut(&mut self, ruleset: &Ruleset, facts: &Facts) -> io::Result<Cut> {
+        let (index, roads) = (Index::new(ruleset), Roads::new(ruleset, facts));
+        self.delete(|entry| !entry.expected && is_denied(&index, &roads, entry))
+    }
+
+    /// Deletes all entries of addresses.
+    ///
+    /// # Errors
+    /// If the tracking table cannot be read, or an entry not deleted.
+    pub(super) fn forget(&mut self, addresses: &BTreeSet<IpAddr>) -> io::Result<Cut> {
+        self.delete(|entry| {
+            let ends = [&entry.original, &entry.reply].into_iter();
+            let mut ends = ends.flat_map(|ends| [ends.source, ends.destination]);
+            ends.any(|address| addresses.contains(&address))
+        })
+    }
+
+    fn delete(&mut self, mut unwanted: impl FnMut(&Entry) -> bool) -> io::Result<Cut> {
         let table = match &mut self.table {
             Some(table) => table,
             none => none.insert(Table::open()?),
         };
-        let roads = Roads::new(ruleset, facts);
-        let (mut asked, mut denied) = (0, Vec::new());
+        let (mut asked, mut found) = (0, Vec::new());
         table.each(|entry| {
             asked += 1;
-            if is_denied(ruleset, &roads, &entry) {
-                denied.push(entry);
+            if unwanted(&entry) {
+                found.push(entry);
             }
         })?;
         let mut cut = 0;
-        for entry in denied {
+        for entry in found {
             cut += u64::from(table.delete(&entry)?);
         }
         Ok(Cut { asked, cut })
@@ -86,7 +103,7 @@ impl Flows {
 }
 
 /// Whether the ruleset denies the first packet of a connection. What cannot be walked is left alone.
-fn is_denied(ruleset: &Ruleset, roads: &Roads<'_>, entry: &Entry) -> bool {
+fn is_denied(index: &Index<'_>, roads: &Roads<'_>, entry: &Entry) -> bool {
     let walked = |destination, port| packet(roads, entry, destination, port);
     let own_port = entry.original.ports.map(|(_, to)| to);
     // Once its address is translated, a packet goes to whom the answers come from.
@@ -95,8 +112,8 @@ fn is_denied(ruleset: &Ruleset, roads: &Roads<'_>, entry: &Entry) -> bool {
     let after = walked(entry.reply.source, last_port);
     let outcome = match (&before, &after) {
         (_, None) => return false,
-        (None, Some(after)) => walk(ruleset, after),
-        (Some(before), Some(after)) => walk_translated(ruleset, before, after),
+        (None, Some(after)) => index.walk(after, after),
+        (Some(before), Some(after)) => index.walk(before, after),
     };
     outcome.is_ok_and(|outcome| !outcome.passes)
 }
@@ -105,7 +122,7 @@ fn is_denied(ruleset: &Ruleset, roads: &Roads<'_>, entry: &Entry) -> bool {
 fn packet(
     roads: &Roads<'_>,
     entry: &Entry,
-    destination: std::net::IpAddr,
+    destination: IpAddr,
     port: Option<u16>,
 ) -> Option<Packet> {
     let source = entry.original.source;

@@ -42,8 +42,7 @@ impl<'a> Roads<'a> {
         if self.own.contains(&address) || address.is_loopback() {
             return None;
         }
-        let nets = self.facts.nets.iter().filter(|(net, _)| net.contains(&address));
-        let narrowest = || nets.max_by_key(|(net, _)| net.prefix_len()).map(|(_, over)| over);
+        let narrowest = || self.facts.net(address).map(|(_, road)| &road.over);
         let found = self.facts.routes.get(&address).or_else(narrowest);
         Some(found.cloned().unwrap_or(UNKNOWN))
     }

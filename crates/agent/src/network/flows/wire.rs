@@ -44,6 +44,8 @@ pub(super) struct Entry {
     pub(super) protocol: u8,
     /// Type and code of its first packet, if it is ICMP.
     pub(super) icmp: Option<(u8, u8)>,
+    /// Whether it belongs to another connection, which decided about it.
+    pub(super) expected: bool,
     family: u8,
     /// The attributes that name this very entry.
     name: Vec<u8>,
@@ -115,26 +117,27 @@ fn answer(message: &[u8]) -> Answer {
     }
 }
 
-/// A connection; nothing if it belongs to another one, which decided about it, or to a zone, which is
-/// somebody else's.
+/// A connection; nothing if it belongs to a zone, which is somebody else's.
 fn entry(body: &[u8]) -> Option<Entry> {
     let (family, attributes) = (*body.first()?, body.get(FAMILY..)?);
     let (mut original, mut reply, mut name) = (None, None, Vec::new());
+    let mut expected = false;
     for (kind, whole, value) in each(attributes) {
         match kind {
             ORIGINAL => original = Some(direction(value)?),
             REPLY => reply = Some(direction(value)?),
-            MASTER | ZONE => return None,
+            ZONE => return None,
+            MASTER => expected = true,
             ID => {}
             _ => continue,
         }
-        if kind != REPLY {
+        if kind == ORIGINAL || kind == ID {
             name.extend(whole);
             name.resize(name.len().next_multiple_of(4), 0);
         }
     }
     let ((original, protocol, icmp), (reply, _, _)) = (original?, reply?);
-    Some(Entry { original, reply, protocol, icmp, family, name })
+    Some(Entry { original, reply, protocol, icmp, expected, family, name })
 }
 
 /// One direction: both ends, the protocol, type and code.
@@ -252,9 +255,17 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_is_left_alone() {
-        for other in [attribute(ZONE, &[0, 1]), attribute(MASTER, &[])] {
-            let datagram = message(&other);
-            assert_eq!(answers(&datagram).collect::<Vec<_>>(), [(3, Answer::Other)]);
+        let datagram = message(&attribute(ZONE, &[0, 1]));
+        assert_eq!(answers(&datagram).collect::<Vec<_>>(), [(3, Answer::Other)]);
+    }
+
+    #[test]
+    fn what_another_connection_brought_about_is_known_as_such() {
+        for (more, expected) in [(attribute(MASTER, &[]), true), (Vec::new(), false)] {
+            let datagram = message(&more);
+            let found: Vec<_> = answers(&datagram).collect();
+            let [(3, Answer::Entry(entry))] = &found[..] else { panic!("{found:?}") };
+            assert_eq!(entry.expected, expected);
         }
     }
 
