@@ -7,6 +7,8 @@ use serde_json::Value;
 use tokio::sync::{Mutex, RwLock};
 use tortie_store::{At, Engine, Error, Key, List, Object, Page, Resource, Scope, Store};
 
+use crate::audit::Audit;
+use crate::auth::Access;
 use crate::environment::Environment;
 use crate::gc::Owners;
 use crate::kinds::{Kind, Registry};
@@ -22,6 +24,10 @@ pub(crate) const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customres
 pub(crate) struct Api {
     pub(crate) store: Engine,
     pub(crate) environment: Environment,
+    /// Who may do what.
+    pub(crate) access: Arc<Access>,
+    /// Where changes are written down.
+    pub(crate) audit: Option<Arc<Audit>>,
     /// The kinds that need no definition.
     built_in: Registry,
     registry: ArcSwap<Registry>,
@@ -37,12 +43,14 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(store: Engine, environment: Environment) -> Api {
+    pub(crate) fn new(store: Engine, environment: Environment, audit: Option<Arc<Audit>>) -> Api {
         let built_in = Registry::built_in();
         let registry = ArcSwap::from_pointee(built_in.clone());
         Api {
             store,
             environment,
+            access: Arc::default(),
+            audit,
             built_in,
             registry,
             defining: Mutex::new(()),

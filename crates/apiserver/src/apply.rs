@@ -37,6 +37,7 @@ impl Api {
         let key = target_key(target)?;
         match self.find(&target.kind, &key).await {
             Err(status) if status.code() == 404 && target.subresource.is_none() => {
+                query.author.may_create(target)?;
                 let list = Target { name: None, ..target.clone() };
                 let new = with_record(wanted.clone(), &Value::Null, &manager, &wanted);
                 Ok((StatusCode::CREATED, self.create(&list, query, new).await?))

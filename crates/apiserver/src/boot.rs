@@ -41,6 +41,8 @@ impl Api {
                 self.ensure_account(object.key.name()).await?;
             }
         }
+        self.ensure_roles().await?;
+        self.follow_roles().await?;
         self.follow_owners();
         Ok(())
     }

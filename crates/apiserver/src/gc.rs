@@ -182,7 +182,8 @@ impl Api {
             name: Some(key.name().to_owned()),
             subresource: None,
         };
-        let deletion = Deletion { uid: Some(uid.to_owned()), ..Deletion::default() };
+        let author = self.own_author();
+        let deletion = Deletion { uid: Some(uid.to_owned()), author, ..Deletion::default() };
         if let Err(status) = self.delete(&target, &deletion).await
             && status.code() != 404
         {

@@ -10,6 +10,7 @@
 mod admission;
 mod api;
 mod apply;
+mod audit;
 mod auth;
 mod body;
 mod boot;
@@ -45,9 +46,11 @@ mod table;
 pub mod tls;
 mod view;
 mod watch;
+pub mod webhook;
 mod write;
 
-pub use auth::{Credential, Entry, Register, RegisterError, new_token};
+pub use audit::{Audit, Rotation};
+pub use auth::{AGENT_USER, Credential, Entry, Register, RegisterError, new_token};
 pub use environment::Environment;
 pub use handle::Limits;
 pub use server::{Door, Options, Server, StartError};

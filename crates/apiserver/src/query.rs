@@ -1,7 +1,13 @@
 //! What a request's query says.
 
+use std::collections::BTreeSet;
+
 use percent_encoding::percent_decode_str;
 
+use smol_str::SmolStr;
+
+use crate::auth::Author;
+use crate::defaults::TIER_LABEL;
 use crate::selector::{FieldSelector, LabelSelector};
 use crate::status::Status;
 use crate::strict::Validation;
@@ -37,6 +43,10 @@ pub(crate) struct Query {
     pub(crate) validation: Validation,
     /// How much of an object a Table's rows carry.
     pub(crate) include_object: Option<String>,
+    /// The tiers that policies must be in to be shown, if not all may be seen.
+    pub(crate) tiers: Option<BTreeSet<SmolStr>>,
+    /// On whose behalf it is asked.
+    pub(crate) author: Author,
 }
 
 /// One part of a query or a path, decoded.
@@ -91,6 +101,11 @@ impl Query {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The tier that policies are asked for of.
+    pub(crate) fn wanted_tier(&self) -> Option<&str> {
+        self.fields.wanted("spec.tier").or_else(|| self.labels.wanted(TIER_LABEL))
     }
 
     fn check(&self) -> Result<(), Status> {

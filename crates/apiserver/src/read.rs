@@ -45,12 +45,15 @@ fn place(token: &str) -> Result<At, Status> {
 impl Query {
     /// Whether an object is selected.
     pub(crate) fn selects(&self, document: &Value) -> bool {
-        self.labels.matches(document) && self.fields.matches(document)
+        let tier = || object::text(document, "/spec/tier");
+        self.labels.matches(document)
+            && self.fields.matches(document)
+            && self.tiers.as_ref().is_none_or(|tiers| tiers.contains(tier()))
     }
 
     /// Whether everything is.
     pub(crate) fn selects_all(&self) -> bool {
-        self.labels.is_empty() && self.fields.is_empty()
+        self.labels.is_empty() && self.fields.is_empty() && self.tiers.is_none()
     }
 
     /// The state that a list is to show.

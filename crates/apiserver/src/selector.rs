@@ -41,6 +41,17 @@ impl LabelSelector {
         requirements.collect::<Result<_, _>>().map(LabelSelector)
     }
 
+    /// The one value that a label must have, if it is said.
+    pub(crate) fn wanted(&self, label: &str) -> Option<&str> {
+        self.0.iter().find_map(|requirement| match requirement {
+            Requirement::In(key, values) if key == label => match values.as_slice() {
+                [one] => Some(one.as_str()),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     /// Whether an object is selected.
     pub(crate) fn matches(&self, value: &Value) -> bool {
         let labels = value.pointer("/metadata/labels");
@@ -141,6 +152,12 @@ struct FieldRequirement {
 pub(crate) struct FieldSelector(Vec<FieldRequirement>);
 
 impl FieldSelector {
+    /// The value that a field must have, if it is said.
+    pub(crate) fn wanted(&self, field: &str) -> Option<&str> {
+        let equal = self.0.iter().find(|one| one.equal && one.field == field);
+        equal.map(|one| one.value.as_str())
+    }
+
     /// Whether it selects everything.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -18,6 +18,7 @@ use tortie_daemon::socket::{self, BindError, SocketFile};
 use tortie_store::Engine;
 
 use crate::api::Api;
+use crate::audit::Audit;
 use crate::auth::{Credentials, Peer, Register};
 use crate::environment::Environment;
 use crate::handle::{Handler, Limits};
@@ -41,6 +42,8 @@ pub struct Options {
     pub limits: Limits,
     /// Users that were added, and what they are known by.
     pub users: Option<Register>,
+    /// Where changes are written down before they are made.
+    pub audit: Option<Arc<Audit>>,
 }
 
 /// A way in.
@@ -149,7 +152,7 @@ impl Server {
         for door in doors {
             listeners.push(Listener::bind(door).await?);
         }
-        let api = Arc::new(Api::new(store, options.environment));
+        let api = Arc::new(Api::new(store, options.environment, options.audit));
         if let Err(status) = api.boot().await {
             let said = status.document();
             let why = crate::object::text(&said, "/message").to_owned();
@@ -216,7 +219,7 @@ async fn greet(accepted: Accepted, handler: Arc<Handler>) {
     match accepted {
         Accepted::Open(stream) => {
             let _ = stream.set_nodelay(true);
-            connection(stream, Peer::Local, handler).await;
+            connection(stream, Peer::Open, handler).await;
         }
         Accepted::Unix(stream) => {
             if is_ours(&stream) {

@@ -33,6 +33,16 @@ impl Status {
         self
     }
 
+    /// A refusal about a resource that need not be a kind of ours.
+    pub(crate) fn of(mut self, group: &str, resource: &str, name: &str) -> Status {
+        for (field, value) in [("group", group), ("kind", resource), ("name", name)] {
+            if !value.is_empty() {
+                self.details.insert(field.into(), value.into());
+            }
+        }
+        self
+    }
+
     fn causes(mut self, causes: Vec<Value>) -> Status {
         self.details.insert("causes".into(), causes.into());
         self
@@ -185,6 +195,11 @@ impl Status {
             Status::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message);
         status.retry_after = Some(1);
         status
+    }
+
+    /// Nothing is done until an operator has done something: asking again is of no use.
+    pub(crate) fn halted(message: impl Into<String>) -> Status {
+        Status { retry_after: None, ..Status::unavailable(message) }
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Status {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tortie_store::{Error, Object, Store, When};
 
 use crate::api::{Api, DEFINITIONS, key, scope, target_key, writing};
+use crate::auth::{Author, Change};
 use crate::defaults::{CALICO, TIERED};
 use crate::kinds::Kind;
 use crate::object;
@@ -28,6 +29,8 @@ pub(crate) struct Deletion {
     pub(crate) dry_run: bool,
     /// Whether those that it owns stay.
     pub(crate) orphan: bool,
+    /// On whose behalf.
+    pub(crate) author: Author,
 }
 
 impl Deletion {
@@ -52,7 +55,7 @@ impl Deletion {
             }
         };
         let (uid, revision) = (text("/preconditions/uid"), text("/preconditions/resourceVersion"));
-        Ok(Deletion { uid, revision, dry_run, orphan })
+        Ok(Deletion { uid, revision, dry_run, orphan, author: query.author.clone() })
     }
 
     fn check(&self, kind: &Kind, old: &Value) -> Result<(), Status> {
@@ -93,6 +96,8 @@ impl Api {
         let _tiers = self.tiers.read().await;
         let mut tries = 0;
         loop {
+            let change = Change { kind, old: None, new: Some(&document), dry_run: query.dry_run };
+            query.author.before(&change)?;
             match self.put_new(target, query.dry_run, &document).await {
                 Err(status) if made_up && tries < NAMES && status.code() == 409 => {
                     tries += 1;
@@ -121,6 +126,7 @@ impl Api {
         }
         let put = self.store.put(&key, object::encode(document), When::Absent).await;
         let object = put.map_err(|error| writing(kind, name, error))?;
+        self.access.settle(kind, object.modified.get()).await;
         self.created(kind, name).await?;
         Ok(object::decode(kind, &object))
     }
@@ -159,13 +165,16 @@ impl Api {
             }
             self.check_change(kind, &old, &new)?;
             self.admit(kind, &new).await?;
-            if query.dry_run {
+            let dry_run = query.dry_run;
+            query.author.before(&Change { kind, old: Some(&old), new: Some(&new), dry_run })?;
+            if dry_run {
                 return Ok(new);
             }
             match self.replace(kind, &current, &new).await {
                 Err(Error::Conflict { .. }) => {}
                 Err(error) => return Err(writing(kind, key.name(), error)),
                 Ok(object) => {
+                    self.access.settle(kind, object.modified.get()).await;
                     self.changed(kind, &new).await?;
                     return Ok(object::decode(kind, &object));
                 }
@@ -228,7 +237,9 @@ impl Api {
             let old = object::decode(kind, &current);
             deletion.check(kind, &old)?;
             self.check_deletion(kind, &old).await?;
-            if deletion.dry_run {
+            let dry_run = deletion.dry_run;
+            deletion.author.before(&Change { kind, old: Some(&old), new: None, dry_run })?;
+            if dry_run {
                 return Ok(success(kind, key.name(), object::uid(&old)));
             }
             if deletion.orphan {
@@ -255,7 +266,8 @@ impl Api {
         let when = When::At(current.modified);
         let namespace = kind.is("", "Namespace");
         if !namespace && !object::has_finalizers(&old) {
-            self.store.delete(&current.key, when).await?;
+            let event = self.store.delete(&current.key, when).await?;
+            self.access.settle(kind, event.revision().get()).await;
             return Ok(success(kind, current.key.name(), object::uid(&old)));
         }
         if object::is_terminating(&old) {

@@ -48,6 +48,15 @@ enum Command {
     Agent(tortie_agent::cli::Cli),
     /// A Kubernetes API over a store of its own, for kubectl
     Apiserver(tortie_apiserver::cli::Args),
+    /// The API server and this machine's agent, by one command
+    Up(commands::up::Args),
+    /// Add, list and remove users of the API server
+    User(tortie_apiserver::cli::user::Args),
+    /// Refuse, in a real cluster, what could not be enforced
+    Webhook(tortie_apiserver::webhook::Args),
+    /// A part of `tortie up`
+    #[command(hide = true)]
+    Part(commands::up::confine::Args),
     /// Look at what the node's agent tells sidecars
     Policysync(commands::policysync::Args),
     /// The authorizer that answers Envoy
@@ -73,6 +82,10 @@ fn main() -> ExitCode {
         Command::Nft(args) => commands::nft::run(&args),
         Command::Agent(args) => return tortie_agent::cli::run(&args),
         Command::Apiserver(args) => return tortie_apiserver::cli::run(&args),
+        Command::Up(args) => commands::up::run(&args),
+        Command::User(args) => return tortie_apiserver::cli::user::run(&args),
+        Command::Webhook(args) => return tortie_apiserver::webhook::run(&args),
+        Command::Part(args) => commands::up::confine::run(&args),
         Command::Policysync(args) => commands::policysync::run(&args),
         Command::Authz(args) => return tortie_authz::cli::run(args),
         Command::Lab(args) => tortie_lab::cli::run(args).map_err(Failure::from),

@@ -20,6 +20,8 @@ const ANONYMOUS: (&str, &str) = ("system:anonymous", "system:unauthenticated");
 pub(crate) enum Peer {
     /// It has the rights of the server's own user on this machine.
     Local,
+    /// It has come by HTTP without TLS, from this machine.
+    Open,
     /// It has shown a certificate.
     Certificate(Subject),
     /// It has shown a certificate that is not to be trusted, for this reason.

@@ -1,5 +1,6 @@
 //! From what a caller shows to who that is.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use axum::http::{HeaderMap, header};
@@ -37,6 +38,10 @@ impl Credentials {
             (Some(value), None, _) => self.token(value.to_str().unwrap_or_default(), now),
             (Some(_), Some(_), _) => Err(Status::unauthorized("more than one token")),
             (None, _, Peer::Local) => Ok(Caller::local()),
+            (None, _, Peer::Open) if is_browser(headers) => {
+                Err(Status::denied("without TLS nothing is served to web pages"))
+            }
+            (None, _, Peer::Open) => Ok(Caller::local()),
             (None, _, Peer::Certificate(subject)) => self.certificate(subject, now),
             (None, _, Peer::Untrusted(why)) => Err(Status::unauthorized(why)),
             (None, _, Peer::Unknown) => Ok(Caller::anonymous()),
@@ -73,6 +78,16 @@ impl Credentials {
             _ => Ok(Caller::known(&subject.user, subject.groups.iter().cloned())),
         }
     }
+}
+
+/// Whether a request may come from a web page, which must not have the rights of whoever looks at it:
+/// it says from which one it comes, or calls this machine by another name.
+fn is_browser(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    let local = name == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    headers.contains_key(header::ORIGIN) || !(local || host.is_empty())
 }
 
 fn of(entry: &Entry) -> Caller {
@@ -150,6 +165,29 @@ mod tests {
                 Err(status) => status.code().as_u16().to_string(),
             };
             assert_eq!(found, expected, "{authorization:?} {peer:?}");
+        }
+    }
+
+    #[test]
+    fn web_pages_have_no_rights_of_their_readers() {
+        let cases = [
+            (Some("127.0.0.1:6980"), None, true),
+            (Some("localhost:6980"), None, true),
+            (Some("[::1]:6980"), None, true),
+            (Some("localhost"), None, true),
+            (None, None, true),
+            (Some("rebound.example.com:6980"), None, false),
+            (Some("127.0.0.1:6980"), Some("https://example.com"), false),
+        ];
+        for (host, origin, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(header::HOST, host), (header::ORIGIN, origin)] {
+                if let Some(value) = value {
+                    headers.insert(name, HeaderValue::from_static(value));
+                }
+            }
+            let caller = Credentials::default().caller(&Peer::Open, &headers, SystemTime::now());
+            assert_eq!(caller.is_ok(), expected, "{host:?} {origin:?}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! What users type: `tortie apiserver`.
+//! What users type: `tortie apiserver`, `tortie user` and `tortie webhook`.
 
 mod kubeconfig;
 mod serve;
+pub mod user;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -39,10 +40,28 @@ impl Places {
         self.data.join("pki")
     }
 
+    /// What was changed by whom.
+    pub fn audit(&self) -> PathBuf {
+        self.data.join("audit.log")
+    }
+
     /// The kubeconfig of whoever started the server.
     pub fn kubeconfig(&self) -> PathBuf {
         self.data.join("kubeconfig")
     }
+}
+
+/// Where a server keeps its data if nobody says: `/var/lib/tortie` for root, else below
+/// `$XDG_STATE_HOME` or `~/.local/state`.
+pub fn default_data() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some("/var/lib/tortie".into());
+    }
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    state.map(|state| state.join("tortie"))
 }
 
 /// Arguments of `tortie apiserver`.
@@ -94,6 +113,14 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["tls_san", "tls_cert_file", "client_ca_file"])]
     pub insecure_http: bool,
 
+    /// Put the audit log aside when it has this many MiB
+    #[arg(long, value_name = "MIB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub audit_max_size: u64,
+
+    /// How many audit logs to keep beside the one that is written
+    #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub audit_keep: u32,
+
     /// Log what is needed to debug
     #[arg(long)]
     pub debug: bool,
@@ -132,18 +159,18 @@ impl Args {
 
 /// Why the server did not come up, or ended.
 #[derive(Debug)]
-struct Failure {
+pub(crate) struct Failure {
     code: u8,
     text: String,
     hint: Option<&'static str>,
 }
 
 impl Failure {
-    fn invalid(error: impl std::fmt::Display) -> Failure {
+    pub(crate) fn invalid(error: impl std::fmt::Display) -> Failure {
         Failure { code: 2, text: error.to_string(), hint: None }
     }
 
-    fn unreachable(error: impl std::fmt::Display) -> Failure {
+    pub(crate) fn unreachable(error: impl std::fmt::Display) -> Failure {
         Failure { code: 3, text: error.to_string(), hint: None }
     }
 
@@ -155,8 +182,12 @@ impl Failure {
 /// Serves until it is told to end. Sets up logging and its own runtime, so call it once, from
 /// `main`, outside of any runtime.
 pub fn run(args: &Args) -> ExitCode {
-    match attempt(args) {
-        Ok(()) => ExitCode::SUCCESS,
+    exit(attempt(args).map(|()| 0))
+}
+
+pub(crate) fn exit(result: Result<u8, Failure>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
         Err(Failure { code, text, hint }) => {
             eprintln!("error: {text}");
             if let Some(hint) = hint {

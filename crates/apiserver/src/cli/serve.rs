@@ -14,7 +14,7 @@ use super::kubeconfig::{Kubeconfig, Proof};
 use super::{Args, Failure, Places};
 use crate::auth::{MASTERS, Register};
 use crate::tls::{Acceptor, Identity, Pki, Source, TlsError, read_roots};
-use crate::{Door, Options, Server};
+use crate::{Audit, Door, Options, Rotation, Server};
 
 /// How long requests may take to end once the server is told to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -44,7 +44,9 @@ pub(super) async fn serve(args: &Args) -> Result<(), Failure> {
     };
     let doors = [door, Door::Unix(places.socket())];
     let store = open(args, &places).await?;
-    let options = Options { users: Some(Register::new(&places.pki())), ..Options::default() };
+    let audit = audit(args, &places)?;
+    let users = Some(Register::new(&places.pki()));
+    let options = Options { users, audit: Some(audit), ..Options::default() };
     let server = Server::start(doors, store, options).await.map_err(Failure::unreachable)?;
     let address = server.address().map_err(Failure::unreachable)?;
     let url = url(address, keys.is_some());
@@ -84,6 +86,14 @@ fn make_private(folder: &Path) -> Result<(), Failure> {
     made.map_err(|error| {
         Failure::unreachable(format!("cannot make `{}`: {error}", folder.display()))
     })
+}
+
+fn audit(args: &Args, places: &Places) -> Result<Arc<Audit>, Failure> {
+    let rotation = Rotation { size: args.audit_max_size << 20, keep: args.audit_keep };
+    let path = places.audit();
+    Audit::open(&path, rotation)
+        .map(Arc::new)
+        .map_err(|error| Failure::unreachable(format!("`{}`: {error}", path.display())))
 }
 
 async fn open(args: &Args, places: &Places) -> Result<Engine, Failure> {

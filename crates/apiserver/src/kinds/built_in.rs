@@ -255,6 +255,14 @@ const ROWS: &[Row] = &[
     row(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", &[])
         .cluster()
         .question(),
+    row(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", &[])
+        .cluster()
+        .question(),
+    row(AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", &[]).cluster().question(),
+    row(AUTHORIZATION, "LocalSubjectAccessReview", "localsubjectaccessreviews", &[]).question(),
+    row(("authentication.k8s.io", "v1"), "SelfSubjectReview", "selfsubjectreviews", &[])
+        .cluster()
+        .question(),
     row(CALICO, "BGPConfiguration", "bgpconfigurations", &[]).cluster(),
     row(CALICO, "BGPFilter", "bgpfilters", &[]).cluster(),
     row(CALICO, "BGPPeer", "bgppeers", &[]).cluster(),

@@ -42,13 +42,20 @@ impl Source {
     pub fn identity(&self, pki: &Pki, now: OffsetDateTime) -> Result<Identity, TlsError> {
         match self {
             Source::Own(names) => pki.server(names, now),
-            Source::Files(certificate, key) => {
-                let fail = |source| TlsError::File { path: certificate.clone(), source };
-                let certificate = std::fs::read_to_string(certificate).map_err(fail)?;
-                Ok(Identity { certificate, key: read_private(key)? })
-            }
+            Source::Files(certificate, key) => read_files(certificate, key),
         }
     }
+}
+
+/// A certificate and its key, which is not for everybody to read. The group may: so clusters hand
+/// out files.
+///
+/// # Errors
+/// If they cannot be read.
+pub(crate) fn read_files(certificate: &Path, key: &Path) -> Result<Identity, TlsError> {
+    let fail = |source| TlsError::File { path: certificate.to_owned(), source };
+    let certificate = std::fs::read_to_string(certificate).map_err(fail)?;
+    Ok(Identity { certificate, key: read_private(key, 0o007)? })
 }
 
 /// Makes TLS of TCP connections. Clones share the certificate.
@@ -56,7 +63,8 @@ impl Source {
 pub struct Acceptor {
     config: tokio_rustls::TlsAcceptor,
     current: Arc<Current>,
-    clients: Arc<dyn ClientCertVerifier>,
+    /// Absent if clients are not asked who they are.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl std::fmt::Debug for Acceptor {
@@ -91,12 +99,32 @@ impl Acceptor {
     pub fn new(identity: &Identity, roots: &[&str]) -> Result<Acceptor, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let clients = verifier(roots, &provider)?;
+        Acceptor::build(identity, provider, Some(clients))
+    }
+
+    /// An acceptor that shows `identity`, and asks clients for nothing.
+    ///
+    /// # Errors
+    /// If the certificate does not fit its key.
+    pub fn for_anybody(identity: &Identity) -> Result<Acceptor, TlsError> {
+        Acceptor::build(identity, Arc::new(ring::default_provider()), None)
+    }
+
+    fn build(
+        identity: &Identity,
+        provider: Arc<CryptoProvider>,
+        clients: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Result<Acceptor, TlsError> {
         let current = Arc::new(Current(ArcSwap::new(certified(identity, &provider)?)));
         let settings = |error: Error| TlsError::Settings(error.to_string());
+        let asked: Arc<dyn ClientCertVerifier> = match &clients {
+            Some(clients) => Arc::new(Lenient(clients.clone())),
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(settings)?
-            .with_client_cert_verifier(Arc::new(Lenient(clients.clone())))
+            .with_client_cert_verifier(asked)
             .with_cert_resolver(current.clone());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Acceptor { config: Arc::new(config).into(), current, clients })
@@ -116,20 +144,22 @@ impl Acceptor {
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<Connection> {
         let stream = self.config.accept(stream).await?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let client = chain.split_first().map(|(first, rest)| self.client(first, rest));
+        let shown = self.clients.as_ref().zip(chain.split_first());
+        let client = shown.map(|(clients, (first, rest))| trusted(clients, first, rest));
         Ok(Connection { client, stream })
     }
+}
 
-    fn client(
-        &self,
-        first: &CertificateDer<'_>,
-        rest: &[CertificateDer<'_>],
-    ) -> Result<Subject, String> {
-        self.clients
-            .verify_client_cert(first, rest, UnixTime::now())
-            .map_err(|error| format!("the client certificate is not trusted: {error}"))?;
-        Subject::of(first)
-    }
+/// What a client's certificate says, if it is to be trusted.
+fn trusted(
+    clients: &Arc<dyn ClientCertVerifier>,
+    first: &CertificateDer<'_>,
+    rest: &[CertificateDer<'_>],
+) -> Result<Subject, String> {
+    clients
+        .verify_client_cert(first, rest, UnixTime::now())
+        .map_err(|error| format!("the client certificate is not trusted: {error}"))?;
+    Subject::of(first)
 }
 
 fn certified(

@@ -41,6 +41,13 @@ fn make<'a>(subject: &'a str) -> impl Fn(rcgen::Error) -> TlsError + 'a {
 impl Authority {
     /// Makes one, and its file.
     pub(super) fn create(path: &Path, now: OffsetDateTime) -> Result<Authority, TlsError> {
+        let identity = Authority::make(now)?;
+        identity.write(path)?;
+        Authority::from(path, &identity)
+    }
+
+    /// A new root certificate and its key.
+    pub(super) fn make(now: OffsetDateTime) -> Result<Identity, TlsError> {
         let make = make("certificate authority");
         let key = KeyPair::generate().map_err(&make)?;
         let mut params = validity(now, LIFETIME);
@@ -50,9 +57,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let root = params.self_signed(&key).map_err(&make)?.pem();
-        let identity = Identity { certificate: root, key: key.serialize_pem() };
-        identity.write(path)?;
-        Authority::from(path, &identity)
+        Ok(Identity { certificate: root, key: key.serialize_pem() })
     }
 
     /// Reads it back.
@@ -60,7 +65,8 @@ impl Authority {
         Authority::from(path, &Identity::read(path)?)
     }
 
-    fn from(path: &Path, identity: &Identity) -> Result<Authority, TlsError> {
+    /// One whose certificate and key are there; `path` is for messages.
+    pub(super) fn from(path: &Path, identity: &Identity) -> Result<Authority, TlsError> {
         let malformed = |reason: String| TlsError::Malformed { path: path.to_owned(), reason };
         let subject = identity.subject().map_err(malformed)?;
         if !subject.is_ca {

@@ -33,7 +33,7 @@ impl Identity {
     pub(super) fn read(path: &Path) -> Result<Identity, TlsError> {
         let malformed =
             |reason: &str| TlsError::Malformed { path: path.to_owned(), reason: reason.to_owned() };
-        let text = read_private(path)?;
+        let text = read_private(path, 0o077)?;
         let split = text.find("-----BEGIN PRIVATE KEY-----");
         let split = split.ok_or_else(|| malformed("no private key in it"))?;
         let (certificate, key) = text.split_at(split);
@@ -83,11 +83,11 @@ impl Identity {
     }
 }
 
-/// The text of a file with a secret in it: one that others may read is no longer one.
-pub(super) fn read_private(path: &Path) -> Result<String, TlsError> {
+/// The text of a file with a secret in it: one that has any of these permission bits is none.
+pub(super) fn read_private(path: &Path, exposing: u32) -> Result<String, TlsError> {
     let fail = |source| TlsError::File { path: path.to_owned(), source };
     let mode = fs::metadata(path).map_err(fail)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    if mode & exposing != 0 {
         return Err(TlsError::Exposed { path: path.to_owned(), mode });
     }
     fs::read_to_string(path).map_err(fail)

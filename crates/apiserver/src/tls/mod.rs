@@ -6,8 +6,8 @@ mod authority;
 mod certificate;
 mod pki;
 
-pub(crate) use acceptor::read_roots;
 pub use acceptor::{Acceptor, Source};
+pub(crate) use acceptor::{read_files, read_roots};
 pub use certificate::{Identity, Subject};
 pub use pki::Pki;
 

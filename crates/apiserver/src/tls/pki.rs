@@ -50,6 +50,19 @@ impl Pki {
         Ok(Pki { folder: folder.to_owned(), authority })
     }
 
+    /// An authority and a server's certificate of it, both kept nowhere: the authority's certificate,
+    /// and the server's with its key.
+    ///
+    /// # Errors
+    /// If they cannot be made.
+    pub fn once(names: &[String], now: OffsetDateTime) -> Result<(String, Identity), TlsError> {
+        let path = Path::new(AUTHORITY);
+        let authority = Authority::from(path, &Authority::make(now)?)?;
+        let lifetime = LIFETIME;
+        let wanted = Wanted { user: "tortie-webhook", group: None, names, lifetime };
+        Ok((authority.root().to_owned(), authority.issue(&wanted, now)?))
+    }
+
     /// The authority's certificate, as PEM.
     pub fn root(&self) -> &str {
         self.authority.root()

@@ -144,7 +144,7 @@ fn said(mut command: Command, input: &str) -> Said {
 }
 
 /// Runs kubectl in a home of its own.
-fn run_kubectl(home: &Path, arguments: &[&str], input: &str) -> Said {
+pub fn run_kubectl(home: &Path, arguments: &[&str], input: &str) -> Said {
     let mut command = Command::new(kubectl().unwrap());
     command.args(arguments).env("HOME", home).env_remove("KUBECONFIG");
     said(command, input)

@@ -19,8 +19,19 @@ pub struct Process {
     data: PathBuf,
 }
 
+/// The program of the crate that is tested.
+fn program() -> Command {
+    let alone = option_env!("CARGO_BIN_EXE_tortie-apiserver").map(Command::new);
+    let whole = option_env!("CARGO_BIN_EXE_tortie").map(|tortie| {
+        let mut command = Command::new(tortie);
+        command.arg("apiserver");
+        command
+    });
+    alone.or(whole).unwrap()
+}
+
 fn command(data: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tortie-apiserver"));
+    let mut command = program();
     command.arg("--data").arg(data);
     if !arguments.contains(&"--listen") {
         command.args(["--listen", "127.0.0.1:0"]);
@@ -99,6 +110,19 @@ impl Drop for Process {
 
 /// Asks a server once, trusting one authority: status and body.
 pub fn https(url: &str, root: &Path, request: &str, headers: &str, body: &str) -> (u16, String) {
+    let host = url.strip_prefix("https://").unwrap().rsplit_once(':').unwrap().0;
+    https_as(url, host, root, request, headers, body)
+}
+
+/// The same, of a server whose certificate must have a name.
+pub fn https_as(
+    url: &str,
+    name: &str,
+    root: &Path,
+    request: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, String) {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(root).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -108,8 +132,8 @@ pub fn https(url: &str, root: &Path, request: &str, headers: &str, body: &str) -
         .with_root_certificates(roots)
         .with_no_client_auth();
     let authority = url.strip_prefix("https://").unwrap();
-    let host = authority.rsplit_once(':').unwrap().0.to_owned().try_into().unwrap();
-    let client = ClientConnection::new(Arc::new(config), host).unwrap();
+    let name = name.to_owned().try_into().unwrap();
+    let client = ClientConnection::new(Arc::new(config), name).unwrap();
     let mut stream = StreamOwned::new(client, TcpStream::connect(authority).unwrap());
     let length = body.len();
     write!(

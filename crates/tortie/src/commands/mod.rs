@@ -9,4 +9,5 @@ pub(crate) mod nft;
 pub(crate) mod policysync;
 pub(crate) mod selector;
 pub(crate) mod test;
+pub(crate) mod up;
 pub(crate) mod validate;

@@ -1,0 +1,236 @@
+//! `tortie up` and `tortie user`, as processes, with the real kubectl.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    missing_docs,
+    reason = "test code"
+)]
+
+#[path = "../../apiserver/tests/common/mod.rs"]
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Said, run_kubectl, skipped};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A running `tortie up`; killed when dropped.
+struct Up {
+    child: Child,
+    said: String,
+}
+
+impl Up {
+    /// Starts it by a command line that ends in its program, and waits until it is there.
+    fn start(mut command: Command, data: &Path, arguments: &[&str]) -> Up {
+        command.args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            said.push_str(&line.unwrap());
+            said.push('\n');
+            if said.contains("tortie user add") {
+                break;
+            }
+        }
+        assert!(said.contains("serving the Kubernetes API at https://"), "{said}");
+        Up { child, said }
+    }
+
+    fn pid(&self) -> i32 {
+        self.child.id().try_into().unwrap()
+    }
+
+    /// Its part of a name, once it is there and is not `but`.
+    fn part(&self, name: &str, but: Option<i32>) -> i32 {
+        let mut found = None;
+        until(&format!("{name} runs"), || {
+            found = children(self.pid()).into_iter().find(|pid| {
+                let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+                let command = command.unwrap_or_default();
+                command.split('\0').nth(1) == Some(name) && Some(*pid) != but
+            });
+            found.is_some()
+        });
+        found.unwrap()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn tortie() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tortie"))
+}
+
+/// Waits for what nobody tells of.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        #[expect(clippy::disallowed_methods, reason = "nothing tells when others are done")]
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn status(pid: i32, field: &str) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(line.trim().to_owned())
+}
+
+fn children(parent: i32) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| status(*pid, "PPid") == Some(parent.to_string())).collect()
+}
+
+/// Whether a process is gone, or only waits for somebody to notice.
+fn is_gone(pid: i32) -> bool {
+    status(pid, "State").is_none_or(|state| state.starts_with('Z'))
+}
+
+fn kill(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+fn kubectl(data: &Path, config: &str, arguments: &[&str]) -> Said {
+    let config = format!("--kubeconfig={}", data.join(config).display());
+    let cache = format!("--cache-dir={}", data.join("cache").display());
+    run_kubectl(data, &[&[config.as_str(), cache.as_str()], arguments].concat(), "")
+}
+
+fn user(data: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = tortie();
+    command.arg("user").args(arguments).arg("--data").arg(data);
+    let output = command.output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (output.status.code(), text)
+}
+
+#[test]
+fn parts_are_started_again_and_end_with_it() {
+    if skipped() {
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    let mut up = Up::start(tortie(), data, &["--no-agent"]);
+    assert!(up.said.contains("no agent"), "{}", up.said);
+    assert!(kubectl(data, "kubeconfig", &["get", "tiers"]).ok);
+
+    let server = up.part("apiserver", None);
+    assert_eq!(status(server, "NoNewPrivs").as_deref(), Some("1"));
+    kill(server, Signal::KILL);
+    let again = up.part("apiserver", Some(server));
+    until("it serves again", || kubectl(data, "kubeconfig", &["get", "tiers"]).ok);
+
+    kill(up.pid(), Signal::TERM);
+    assert!(up.child.wait().unwrap().success());
+    assert!(is_gone(again) && !data.join("api.sock").exists());
+
+    // Whoever kills it leaves nothing behind either.
+    let up = Up::start(tortie(), data, &["--no-agent"]);
+    let server = up.part("apiserver", None);
+    drop(up);
+    until("the part ends", || is_gone(server));
+}
+
+#[test]
+fn what_cannot_start_is_said_and_not_tried_again() {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("store.redb"), "no store").unwrap();
+    let mut command = tortie();
+    command.args(["up", "--no-agent", "--listen", "127.0.0.1:0", "--data"]).arg(data.path());
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(
+        said.contains("store.redb` cannot be used") && said.contains("does not start"),
+        "{said}"
+    );
+}
+
+#[test]
+fn users_are_added_listed_and_removed() {
+    if skipped() {
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    assert_eq!(user(data, &["list"]).0, Some(3));
+    let _up = Up::start(tortie(), data, &["--no-agent"]);
+    let (code, config) = user(data, &["add", "ada", "--group", "dev", "--group", "ops"]);
+    assert_eq!(code, Some(0), "{config}");
+    std::fs::write(data.join("ada"), config).unwrap();
+    let robot = data.join("robot");
+    let add = ["add", "robot", "--token", "--ttl", "1h", "-o", robot.to_str().unwrap()];
+    assert_eq!(user(data, &add).0, Some(0));
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&robot).unwrap().permissions().mode() & 0o777, 0o600);
+    for name in ["ada", "robot"] {
+        let said = kubectl(data, name, &["get", "pods"]);
+        assert!(said.err.contains(&format!("User \"{name}\"")), "{}", said.err);
+    }
+    let (_, listed) = user(data, &["list", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed[0]["groups"], serde_json::json!(["dev", "ops"]));
+    assert_eq!((&listed[1]["credential"], &listed[1]["state"]), (&"token".into(), &"valid".into()));
+    for name in ["ada", "robot"] {
+        assert_eq!(user(data, &["remove", name]).0, Some(0));
+        let said = kubectl(data, name, &["get", "pods"]);
+        assert!(said.err.contains("must be logged in"), "{}", said.err);
+        assert_eq!(user(data, &["remove", name]).0, Some(1));
+    }
+    let audit = std::fs::read_to_string(data.join("audit.log")).unwrap();
+    assert!(audit.contains(r#""resource":"users""#), "{audit}");
+    assert_eq!(user(data, &["add", "x", "--ttl", "soon"]).0, Some(2));
+}
+
+#[test]
+fn roots_agent_has_what_it_needs_and_no_more() {
+    let root = rustix::process::geteuid().is_root();
+    let may =
+        root && Command::new("unshare").args(["-n", "true"]).status().is_ok_and(|s| s.success());
+    if skipped() || !may {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "there is no root here");
+        eprintln!("skipped: only root may have a network namespace");
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let mut inside = Command::new("unshare");
+    let script = "ip link set lo up && exec \"$@\"";
+    inside.args(["-n", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_tortie")]);
+    let up = Up::start(inside, data.path(), &["--node", "here"]);
+    assert!(up.said.contains("node here"), "{}", up.said);
+    let (server, agent) = (up.part("apiserver", None), up.part("agent", None));
+    let bounds = |pid| u64::from_str_radix(&status(pid, "CapBnd").unwrap(), 16).unwrap();
+    let (net_admin, net_raw) = (1 << 12, 1 << 13);
+    assert_eq!((bounds(server), bounds(agent)), (0, net_admin | net_raw));
+    let table = || {
+        let target = up.pid().to_string();
+        let enter = ["-t", &target, "-n", "nft", "list", "table", "inet", "tortie"];
+        let listed = Command::new("nsenter").args(enter).output().unwrap();
+        listed.status.success()
+    };
+    until("the agent has made its table", table);
+    // It follows the server as somebody who may read what it needs.
+    let config = std::fs::read_to_string(data.path().join("agent.kubeconfig")).unwrap();
+    assert!(config.contains("system:tortie-agent"), "{config}");
+
+    kill(agent, Signal::KILL);
+    let again = up.part("agent", Some(agent));
+    kill(up.pid(), Signal::KILL);
+    until("the parts end", || is_gone(server) && is_gone(again));
+}
