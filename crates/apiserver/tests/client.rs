@@ -186,3 +186,34 @@ fn a_kind_that_comes_later_is_found() {
         assert_eq!(told(&mut follow).await, "put a \"1\"");
     });
 }
+
+/// Who does not take events makes the server end the watch, and gets the differences later.
+#[test]
+fn a_slow_follower_comes_to_the_same_end() {
+    run(|server| async move {
+        let kind = kind(&server, "configmap").await;
+        let (ns, plain) = (Some("default"), Write::default());
+        let mut follow = server.follow([kind.clone()]);
+        assert_eq!(told(&mut follow).await, "in sync");
+        let long = "x".repeat(20_000);
+        for number in 0..3000 {
+            let object = config_map(&format!("n-{}", number % 10), &format!("{number} {long}"));
+            let name = name(&object).to_owned();
+            if number < 10 {
+                server.create(&kind, ns, &object, &plain).await.unwrap();
+            } else {
+                server.replace(&kind, ns, &name, &object, &plain).await.unwrap();
+            }
+        }
+        server.delete(&kind, ns, "n-0", &Delete::default()).await.unwrap();
+        let want = server.list(&kind, ns, &Select::default()).await.unwrap().items;
+        let mut have = std::collections::BTreeMap::new();
+        while have.values().ne(&want) {
+            match tokio::time::timeout(DEADLINE, follow.next()).await.unwrap() {
+                Event::Put { object, .. } => drop(have.insert(name(&object).to_owned(), object)),
+                Event::Gone { object, .. } => drop(have.remove(name(&object)).unwrap()),
+                _ => {}
+            }
+        }
+    });
+}

@@ -328,3 +328,61 @@ impl Name {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use serde_json::json;
+    use tortie_calc::{Calculation, Update};
+    use tortie_daemon::metrics::Registry;
+    use tortie_daemon::readiness::Readiness;
+
+    use super::*;
+
+    fn put(plural: &str, object: Value) -> Event {
+        let kind = followed().into_iter().find(|followed| followed.api.plural == plural);
+        Event::Put { kind: Arc::new(kind.unwrap().api), object }
+    }
+
+    /// House rule 7: what cannot be read is enforced as the strictest that it could mean.
+    #[test]
+    fn a_policy_that_cannot_be_read_denies() {
+        let metrics = Arc::new(Metrics::new(&mut Registry::default()));
+        let (sender, told) = channel();
+        let calculation = Calculation::new(Some("here".into()));
+        let tell = move |updates| drop(sender.send(updates));
+        let engine = Engine::start(calculation, Arc::clone(&metrics), tell).unwrap();
+        let (_readiness, mut guard) = Readiness::new("source", "test");
+        let mut follower = Follower::new(engine, metrics);
+        let metadata = |name: &str, revision: &str| {
+            json!({"namespace": "default", "name": name, "resourceVersion": revision})
+        };
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": metadata("p", "9"),
+            "spec": {"nodeName": "here", "containers": []},
+            "status": {"phase": "Running", "podIP": "10.65.0.2", "podIPs": [{"ip": "10.65.0.2"}]},
+        });
+        let policy = json!({
+            "apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy",
+            "metadata": metadata("broken", "7"), "spec": {"ingres": []},
+        });
+        follower.take(put("pods", pod), &mut guard);
+        follower.take(put("networkpolicies", policy), &mut guard);
+        follower.tell();
+        assert!(told.try_recv().is_err(), "nothing before everything is known");
+        follower.take(Event::InSync, &mut guard);
+        follower.tell();
+        let updates = told.recv_timeout(Duration::from_secs(20)).unwrap();
+        let broken = |update: &&Update| {
+            matches!(update, Update::Policy(active) if active.policy.id.name == "broken")
+        };
+        assert!(updates.iter().any(|update| broken(&update)), "{updates:?}");
+        // Of what people write, not of the pod.
+        let revision = |update: &Update| match update {
+            Update::Settings(settings) => Some(settings.revision),
+            _ => None,
+        };
+        assert_eq!(updates.iter().find_map(revision), Some(7));
+    }
+}
