@@ -30,7 +30,11 @@ fn compile(folder: &Path) -> Option<PathBuf> {
 fn informers_and_typed_clients_work() {
     let cluster = Cluster::start();
     let Some(program) = compile(cluster.folder()) else { return };
-    let mut client = Command::new(program);
-    let output = client.arg("-server").arg(format!("http://{}", cluster.address)).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for protobuf in ["-protobuf=false", "-protobuf=true"] {
+        let mut client = Command::new(&program);
+        client.arg("-server").arg(format!("http://{}", cluster.address)).arg(protobuf);
+        let output = client.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{protobuf}: {said}");
+    }
 }

@@ -148,6 +148,8 @@ pub(crate) struct Follower {
     away: bool,
     /// The latest revision of what people write.
     revision: u64,
+    /// The server was away: what comes back may have gone back in time.
+    anew: bool,
 }
 
 impl Follower {
@@ -161,6 +163,7 @@ impl Follower {
             in_sync: false,
             away: false,
             revision: 0,
+            anew: false,
         }
     }
 
@@ -246,8 +249,7 @@ impl Follower {
             }
             Event::Away { reason } => {
                 self.away = true;
-                // What comes back may have gone back in time.
-                self.revision = 0;
+                self.anew = true;
                 self.metrics.away();
                 if !self.in_sync {
                     guard.wait(reason.clone());
@@ -289,7 +291,8 @@ impl Follower {
             return;
         };
         if followed.written {
-            self.revision = self.revision.max(name.revision);
+            let before = if std::mem::take(&mut self.anew) { 0 } else { self.revision };
+            self.revision = before.max(name.revision);
         }
         let namespace = kind.namespaced.then_some(name.namespace);
         let key = Key { kind: followed.kind.clone(), namespace, name: name.name };
@@ -355,9 +358,7 @@ mod tests {
         let engine = Engine::start(calculation, Arc::clone(&metrics), tell).unwrap();
         let (_readiness, mut guard) = Readiness::new("source", "test");
         let mut follower = Follower::new(engine, metrics);
-        let metadata = |name: &str, revision: &str| {
-            json!({"namespace": "default", "name": name, "resourceVersion": revision})
-        };
+        let metadata = |name: &str, revision: &str| json!({"namespace": "default", "name": name, "resourceVersion": revision});
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": metadata("p", "9"),
             "spec": {"nodeName": "here", "containers": []},
@@ -374,9 +375,7 @@ mod tests {
         follower.take(Event::InSync, &mut guard);
         follower.tell();
         let updates = told.recv_timeout(Duration::from_secs(20)).unwrap();
-        let broken = |update: &&Update| {
-            matches!(update, Update::Policy(active) if active.policy.id.name == "broken")
-        };
+        let broken = |update: &&Update| matches!(update, Update::Policy(active) if active.policy.id.name == "broken");
         assert!(updates.iter().any(|update| broken(&update)), "{updates:?}");
         // Of what people write, not of the pod.
         let revision = |update: &Update| match update {
