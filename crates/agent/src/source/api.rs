@@ -358,15 +358,16 @@ mod tests {
         let engine = Engine::start(calculation, Arc::clone(&metrics), tell).unwrap();
         let (_readiness, mut guard) = Readiness::new("source", "test");
         let mut follower = Follower::new(engine, metrics);
-        let metadata = |name: &str, revision: &str| json!({"namespace": "default", "name": name, "resourceVersion": revision});
         let pod = json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": metadata("p", "9"),
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "default", "name": "p", "resourceVersion": "9"},
             "spec": {"nodeName": "here", "containers": []},
             "status": {"phase": "Running", "podIP": "10.65.0.2", "podIPs": [{"ip": "10.65.0.2"}]},
         });
         let policy = json!({
             "apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy",
-            "metadata": metadata("broken", "7"), "spec": {"ingres": []},
+            "metadata": {"namespace": "default", "name": "broken", "resourceVersion": "7"},
+            "spec": {"ingres": []},
         });
         follower.take(put("pods", pod), &mut guard);
         follower.take(put("networkpolicies", policy), &mut guard);
@@ -375,8 +376,11 @@ mod tests {
         follower.take(Event::InSync, &mut guard);
         follower.tell();
         let updates = told.recv_timeout(Duration::from_secs(20)).unwrap();
-        let broken = |update: &&Update| matches!(update, Update::Policy(active) if active.policy.id.name == "broken");
-        assert!(updates.iter().any(|update| broken(&update)), "{updates:?}");
+        let policy = updates.iter().find_map(|update| match update {
+            Update::Policy(active) => Some(active.policy.id.name.as_str()),
+            _ => None,
+        });
+        assert_eq!(policy, Some("broken"), "{updates:?}");
         // Of what people write, not of the pod.
         let revision = |update: &Update| match update {
             Update::Settings(settings) => Some(settings.revision),
