@@ -160,6 +160,59 @@ pub fn load_text(name: &str, text: &[u8]) -> Result<Loaded, Vec<FileError>> {
     if errors.is_empty() { Ok(loaded) } else { Err(errors) }
 }
 
+/// Reads objects as they are, to be sent to a server: of lists the items, and nothing of empty documents.
+///
+/// # Errors
+/// Everything in any of the files that is not an object with `apiVersion` and `kind`; nothing is
+/// returned then.
+pub fn objects(paths: &[PathBuf], recurse: bool) -> Result<Vec<(Origin, Value)>, Vec<FileError>> {
+    let mut objects = Vec::new();
+    let mut errors = Vec::new();
+    for path in paths {
+        match expand(path, recurse) {
+            Ok(files) => files.iter().for_each(|f| objects_of(f, &mut objects, &mut errors)),
+            Err(error) => errors.push(*error),
+        }
+    }
+    if errors.is_empty() { Ok(objects) } else { Err(errors) }
+}
+
+fn objects_of(path: &Path, objects: &mut Vec<(Origin, Value)>, errors: &mut Vec<FileError>) {
+    let documents = match documents(path) {
+        Ok(documents) => documents,
+        Err(error) => return errors.push(*error),
+    };
+    for (document, value) in documents.into_iter().enumerate() {
+        let origin = Origin { file: path.display().to_string(), document };
+        for object in members(value) {
+            match ["apiVersion", "kind"]
+                .into_iter()
+                .find(|field| object.get(field).is_none_or(|text| !text.is_string()))
+            {
+                None => objects.push((origin.clone(), object)),
+                Some(field) => {
+                    let error = FieldError::new(field, "is required");
+                    errors.push(FileError::at(&origin, error));
+                }
+            }
+        }
+    }
+}
+
+/// A document, or the items of a list; nothing of an empty one.
+fn members(mut document: Value) -> Vec<Value> {
+    if document.is_null() {
+        return Vec::new();
+    }
+    let list = document.get("kind").and_then(Value::as_str).is_some_and(|k| k.ends_with("List"));
+    match document.get_mut("items") {
+        Some(Value::Array(items)) if list => {
+            std::mem::take(items).into_iter().flat_map(members).collect()
+        }
+        _ => vec![document],
+    }
+}
+
 /// The documents of one file as they are, for formats that are not resources.
 ///
 /// # Errors
@@ -328,6 +381,21 @@ mod tests {
         let loaded = load_text("c.yaml", text.as_bytes()).unwrap();
         assert_eq!(loaded.resources.len(), 2);
         assert_eq!(loaded.warnings.len(), 1);
+    }
+
+    #[test]
+    fn objects_are_left_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        let list = "kind: List\napiVersion: v1\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {nam: x}}\n";
+        std::fs::write(&path, format!("---\n---\n{list}---\n{POLICY}")).unwrap();
+        let read = objects(std::slice::from_ref(&path), false).unwrap();
+        let kinds: Vec<_> = read.iter().map(|(origin, o)| (origin.document, &o["kind"])).collect();
+        assert_eq!(kinds, [(1, &"Pod".into()), (2, &"GlobalNetworkPolicy".into())]);
+        std::fs::write(&path, "kind: Pod\n---\n- 1\n").unwrap();
+        let errors = objects(&[path], false).unwrap_err();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert_eq!(errors[0].field, "apiVersion");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod error;
 mod follow;
 mod kinds;
 mod place;
+mod table;
 mod transport;
 mod verbs;
 
@@ -40,6 +41,11 @@ impl Server {
         let found = place.find(|name| std::env::var_os(name))?;
         let (client, url) = transport::client(found).await?;
         Ok(Server(Arc::new(Inner { client, url })))
+    }
+
+    /// The namespace that the kubeconfig's context names, or `default`.
+    pub fn namespace(&self) -> &str {
+        self.0.client.default_namespace()
     }
 
     /// Where it is, as for messages: `https://…`, `http://…` or `unix://…`.

@@ -99,9 +99,10 @@ where
     let http = legacy::Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
     let wrong = |error| unusable(&config.cluster_url.to_string(), &error);
     let headers = config.extra_headers_layer().map_err(wrong)?;
-    let builder = ClientBuilder::new(http.map_err(BoxError::from), "default")
-        .with_layer(&config.base_uri_layer())
-        .with_layer(&headers);
+    let builder =
+        ClientBuilder::new(http.map_err(BoxError::from), config.default_namespace.clone())
+            .with_layer(&config.base_uri_layer())
+            .with_layer(&headers);
     Ok(match config.auth_layer().map_err(wrong)? {
         Some(credentials) => builder.with_layer(&credentials).build(),
         None => builder.build(),
