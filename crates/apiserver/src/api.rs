@@ -28,6 +28,8 @@ pub(crate) struct Api {
     pub(crate) access: Arc<Access>,
     /// Where changes are written down.
     pub(crate) audit: Option<Arc<Audit>>,
+    /// Whether objects may be in namespaces that are not there.
+    pub(crate) any_namespace: bool,
     /// The kinds that need no definition.
     built_in: Registry,
     registry: ArcSwap<Registry>,
@@ -51,6 +53,7 @@ impl Api {
             environment,
             access: Arc::default(),
             audit,
+            any_namespace: false,
             built_in,
             registry,
             defining: Mutex::new(()),
@@ -111,7 +114,10 @@ impl Api {
         name: &str,
     ) -> Result<(), Status> {
         let namespaces = self.kind("", "v1", "namespaces")?;
-        let object = self.find(&namespaces, &key(&namespaces, None, target)?).await?;
+        let object = match self.find(&namespaces, &key(&namespaces, None, target)?).await {
+            Err(status) if self.any_namespace && status.code() == 404 => return Ok(()),
+            found => found?,
+        };
         if object::is_terminating(&object::decode(&namespaces, &object)) {
             let why = format!(
                 "unable to create new content in namespace {target} because it is being terminated"

@@ -33,6 +33,15 @@ impl Api {
             let spec = json!({"order": order, "defaultAction": action});
             self.ensure(&tiers, json!({"metadata": {"name": name}, "spec": spec})).await?;
         }
+        let felix = self.kind(CALICO, "v3", "felixconfigurations")?;
+        self.ensure(&felix, json!({"metadata": {"name": "default"}, "spec": {}})).await?;
+        let information = self.kind(CALICO, "v3", "clusterinformations")?;
+        let spec = json!({
+            "clusterGUID": self.environment.uid().replace('-', ""), "clusterType": "tortie",
+            "datastoreReady": true,
+        });
+        let document = json!({"metadata": {"name": "default"}, "spec": spec});
+        self.ensure(&information, document).await?;
         for object in self.all(&namespaces, None).await?.objects {
             let document = object::decode(&namespaces, &object);
             if object::is_terminating(&document) {

@@ -40,6 +40,8 @@ pub struct Options {
     pub environment: Environment,
     /// How much is done at a time.
     pub limits: Limits,
+    /// Objects may be in namespaces that are not there: for a store that has but a part of a cluster.
+    pub any_namespace: bool,
     /// Users that were added, and what they are known by.
     pub users: Option<Register>,
     /// Where changes are written down before they are made.
@@ -152,7 +154,9 @@ impl Server {
         for door in doors {
             listeners.push(Listener::bind(door).await?);
         }
-        let api = Arc::new(Api::new(store, options.environment, options.audit));
+        let mut api = Api::new(store, options.environment, options.audit);
+        api.any_namespace = options.any_namespace;
+        let api = Arc::new(api);
         if let Err(status) = api.boot().await {
             let said = status.document();
             let why = crate::object::text(&said, "/message").to_owned();
