@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tortie_calc::batch;
+use serde_json::Value;
 use tortie_calc::compiled::Snapshot;
+use tortie_calc::{Calculation, Key, Update, batch};
 use tortie_client::files::{self, FileError, Loaded};
+use tortie_client::server::Place;
 use tortie_policy::{Cluster, Compat, Engine, Invalid, Trust};
 
 use crate::output::{Failure, warn};
+use crate::remote::live;
 
 /// Where resources come from.
 #[derive(Debug, Clone, clap::Args)]
@@ -74,6 +77,43 @@ fn vanished(loaded: &Loaded, cluster: &Cluster) -> Vec<FileError> {
     errors(loaded, cluster.invalid())
 }
 
+/// Files, or else the state of a server.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Source {
+    /// File or folder with resources, `-` for standard input; may be given several times. Without
+    /// any, the live state of the server is asked
+    #[arg(
+        short,
+        long = "file",
+        value_name = "PATH",
+        conflicts_with_all = ["server", "kubeconfig", "context"]
+    )]
+    files: Vec<PathBuf>,
+
+    /// Read folders with everything below them
+    #[arg(short = 'R', long, requires = "files")]
+    recursive: bool,
+
+    #[command(flatten)]
+    chosen: Chosen,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Source {
+    /// The cluster as it is enforced, or as it would be with staged policies enforced; warnings go
+    /// to standard error.
+    pub(crate) fn view(&self, staged: bool) -> Result<Cluster, Failure> {
+        let cluster = if self.files.is_empty() {
+            live::read(&self.place)?.cluster(self.chosen.compat())
+        } else {
+            self.chosen.cluster(&self.files, self.recursive)?.1
+        };
+        Ok(if staged { cluster.pending() } else { cluster })
+    }
+}
+
 impl Files {
     /// The cluster the files describe; warnings go to standard error.
     pub(crate) fn cluster(&self) -> Result<(Loaded, Cluster), Failure> {
@@ -85,11 +125,18 @@ impl Files {
         self.chosen.compat()
     }
 
-    /// The cluster as it is enforced, or as it would be with staged policies enforced.
-    pub(crate) fn view(&self, staged: bool) -> Result<(Loaded, Cluster), Failure> {
+    /// What the agent of a node is told of the files; of all nodes together, if none is named.
+    pub(crate) fn updates(&self, node: Option<&str>) -> Result<Vec<Update>, Failure> {
         let (loaded, cluster) = self.cluster()?;
-        let cluster = if staged { cluster.pending() } else { cluster };
-        Ok((loaded, cluster))
+        let calculation = Calculation::new(node.map(Into::into));
+        let mut calculation = calculation.assigning_addresses().with_compat(cluster.compat());
+        for resource in &loaded.resources {
+            calculation.apply(&Key::of(resource), Some(resource));
+        }
+        calculation.in_sync();
+        let mut updates = Vec::new();
+        calculation.flush(&mut updates);
+        Ok(updates)
     }
 
     /// The cluster the files describe, with the errors as data: those of policies that are chosen to
@@ -99,6 +146,17 @@ impl Files {
         match vanished(&loaded, &cluster) {
             errors if errors.is_empty() => Ok((loaded, cluster)),
             errors => Err(errors),
+        }
+    }
+}
+
+/// What is wrong with one document.
+pub(crate) fn errors_of(document: Value) -> Vec<String> {
+    match tortie_model::decode(document) {
+        Err(bad) => bad.iter().flat_map(|bad| &bad.errors).map(ToString::to_string).collect(),
+        Ok(resources) => {
+            let invalid = Cluster::build(&resources).err().unwrap_or_default();
+            invalid.iter().map(|invalid| invalid.error.to_string()).collect()
         }
     }
 }

@@ -1,15 +1,22 @@
 //! `tortie`: workload access control on the command line.
 
+mod calicoctl;
 mod commands;
 mod demo;
 mod input;
 mod output;
+mod remote;
+mod show;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::commands::label::{self, Pairs};
+use crate::commands::send;
+use crate::commands::stage::{self, Way};
 use crate::output::Failure;
+use crate::remote::change::Verb;
 
 /// Decides who may talk to whom, by identity, address and HTTP request, and says why.
 #[derive(Debug, Parser)]
@@ -23,6 +30,8 @@ const EXAMPLES: &str = "Examples:
   tortie validate -f policies/                        every error in the files, with its reason
   tortie explain -f . --from default/a --to default/b --port 80
   tortie demo yaobank                                 see two attacks stopped
+  tortie apply -f policies/                           make it so on the server
+  tortie get gnp                                      what is there?
 
 Exit status: 0 done, or yes; 1 no (denied, a test failed); 2 bad usage or input; 3 unreachable";
 
@@ -40,6 +49,37 @@ enum Command {
     Test(commands::test::Args),
     /// Work with label selectors
     Selector(commands::selector::Args),
+    /// Create objects on the server
+    #[command(after_help = send::CREATE)]
+    Create(send::Args),
+    /// Make objects on the server what files say
+    #[command(after_help = send::APPLY)]
+    Apply(send::Args),
+    /// Replace objects on the server
+    #[command(after_help = send::REPLACE)]
+    Replace(send::Args),
+    /// Change fields of an object on the server
+    Patch(commands::patch::Args),
+    /// Delete objects on the server
+    Delete(commands::delete::Args),
+    /// Show objects of the server
+    Get(commands::get::Args),
+    /// Show everything about objects of the server
+    Describe(commands::describe::Args),
+    /// Change labels of objects
+    #[command(after_help = label::LABEL)]
+    Label(label::Args),
+    /// Change annotations of objects
+    #[command(after_help = label::ANNOTATE)]
+    Annotate(label::Args),
+    /// Turn enforced policies into staged ones
+    #[command(after_help = stage::STAGE)]
+    Stage(stage::Args),
+    /// Turn staged policies into enforced ones
+    #[command(after_help = stage::ENFORCE)]
+    Enforce(stage::Args),
+    /// Calico's command line
+    Calicoctl(calicoctl::Cli),
     /// Print what the agent of a node would tell
     Calc(commands::calc::Args),
     /// Print what the agent of a node would have the kernel enforce
@@ -68,7 +108,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = tortie_authz::cli::run_by_name(std::env::args_os()) {
+    let by_name = tortie_authz::cli::run_by_name(std::env::args_os());
+    if let Some(code) = by_name.or_else(|| calicoctl::run_by_name(std::env::args_os())) {
         return code;
     }
     let result = match Cli::parse().command {
@@ -78,6 +119,18 @@ fn main() -> ExitCode {
         Command::Diff(args) => commands::diff::run(&args),
         Command::Test(args) => commands::test::run(&args),
         Command::Selector(args) => commands::selector::run(&args),
+        Command::Create(args) => send::run(Verb::Create, &args),
+        Command::Apply(args) => send::run(Verb::Apply, &args),
+        Command::Replace(args) => send::run(Verb::Replace, &args),
+        Command::Patch(args) => commands::patch::run(&args),
+        Command::Delete(args) => commands::delete::run(&args),
+        Command::Get(args) => commands::get::run(&args),
+        Command::Describe(args) => commands::describe::run(&args),
+        Command::Label(args) => label::run(Pairs::Labels, &args),
+        Command::Annotate(args) => label::run(Pairs::Annotations, &args),
+        Command::Stage(args) => stage::run(Way::Stage, &args),
+        Command::Enforce(args) => stage::run(Way::Enforce, &args),
+        Command::Calicoctl(args) => return calicoctl::run(&args),
         Command::Calc(args) => commands::calc::run(&args),
         Command::Nft(args) => commands::nft::run(&args),
         Command::Agent(args) => return tortie_agent::cli::run(&args),
@@ -94,5 +147,18 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_makes_sense() {
+        Cli::command().debug_assert();
+        calicoctl::Calicoctl::command().debug_assert();
     }
 }

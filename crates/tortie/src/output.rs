@@ -40,6 +40,11 @@ impl Failure {
         Failure { status: INVALID, errors: vec![(error.to_string(), None)] }
     }
 
+    /// The honest answer is no: somebody else decides that, and has.
+    pub(crate) fn refused(error: impl Display) -> Failure {
+        Failure { status: NO, errors: vec![(error.to_string(), None)] }
+    }
+
     /// Something needed could not be reached.
     pub(crate) fn unreachable(error: impl Display) -> Failure {
         Failure { status: UNREACHABLE, errors: vec![(error.to_string(), None)] }
@@ -53,10 +58,42 @@ impl Failure {
         self
     }
 
+    /// Both. The worse exit status counts.
+    #[must_use]
+    pub(crate) fn and(mut self, other: Failure) -> Failure {
+        self.status = self.status.max(other.status);
+        self.errors.extend(other.errors);
+        self
+    }
+
+    /// The same, said of a place.
+    #[must_use]
+    pub(crate) fn at(mut self, place: impl Display) -> Failure {
+        for (error, _) in &mut self.errors {
+            *error = format!("{place}: {error}");
+        }
+        self
+    }
+
+    /// The same with the exit status of programs that know but one.
+    #[must_use]
+    pub(crate) fn plain(self) -> Failure {
+        Failure { status: NO, ..self }
+    }
+
     /// Writes the errors to standard error.
     pub(crate) fn report(self) -> ExitCode {
+        self.report_as("error: ")
+    }
+
+    /// The same, in the way of a program that does not say that an error is one.
+    pub(crate) fn report_bare(self) -> ExitCode {
+        self.report_as("")
+    }
+
+    fn report_as(self, word: &str) -> ExitCode {
         for (error, hint) in &self.errors {
-            eprintln!("error: {error}");
+            eprintln!("{word}{error}");
             if let Some(hint) = hint {
                 eprintln!("hint: {hint}");
             }

@@ -3,11 +3,10 @@
 use std::io::{self, BufWriter, Write};
 
 use clap::ValueEnum;
-use tortie_calc::{Calculation, Key};
 use tortie_policysync::{json, wire};
 
 use crate::input::Files;
-use crate::output::{Failure, YES, warn};
+use crate::output::{Failure, YES};
 
 const EXAMPLES: &str = "Examples:
   tortie calc -f cluster.yaml --node node-1
@@ -42,16 +41,7 @@ enum Format {
 /// Prints the messages that tell everything the files come to.
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let Args { files, node, output: Format::Json } = args;
-    let (loaded, cluster) = files.cluster()?;
-    warn(&loaded.warnings);
-    let calculation = Calculation::new(node.as_deref().map(Into::into));
-    let mut calculation = calculation.assigning_addresses().with_compat(cluster.compat());
-    for resource in &loaded.resources {
-        calculation.apply(&Key::of(resource), Some(resource));
-    }
-    calculation.in_sync();
-    let mut updates = Vec::new();
-    calculation.flush(&mut updates);
+    let updates = files.updates(node.as_deref())?;
     let mut out = BufWriter::new(io::stdout().lock());
     for message in updates.iter().flat_map(wire::encode) {
         writeln!(out, "{}", json::line(&message))?;

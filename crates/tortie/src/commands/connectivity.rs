@@ -9,15 +9,19 @@ use std::thread;
 use serde::Serialize;
 use tortie_policy::{Cell, Matrix, PortSpec};
 
-use crate::input::{EngineName, Files};
+use crate::input::{EngineName, Source};
 use crate::output::{Failure, Format, Progress, YES, json, text};
 
 /// Arguments of `tortie connectivity`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  tortie connectivity -f . --ports tcp/80,udp/53 -o json")]
+#[command(after_help = "Examples:
+  tortie connectivity -f . --ports tcp/80,udp/53 -o json
+  tortie connectivity --ports tcp/80 --staged             the live server, staged policies enforced
+
+Exit status: 0 shown; 2 bad usage or input; 3 unreachable")]
 pub(crate) struct Args {
     #[command(flatten)]
-    files: Files,
+    source: Source,
 
     /// Destination ports
     #[arg(long, value_name = "PROTOCOL/PORT", value_delimiter = ',', required = true)]
@@ -54,7 +58,7 @@ struct Conditional {
 
 /// Asks about every pair.
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
-    let (_, cluster) = args.files.view(args.staged)?;
+    let cluster = args.source.view(args.staged)?;
     let engine = args.engine.of(&cluster, cluster.trust());
     let answer = answer(&Matrix::by(&*engine, &cluster), &args.ports);
     match args.output {

@@ -5,22 +5,38 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use tortie_client::files;
+use tortie_client::server::Place;
 use tortie_policy::{Cell, Cluster, Matrix, PortMatch, PortSpec, Protocol, TraceEntry, Word};
 
 use super::explain::entry_text;
-use crate::input::Chosen;
-use crate::output::{Failure, Format, NO, Progress, YES, json, text};
+use crate::input::{Chosen, chosen};
+use crate::output::{Failure, Format, NO, Progress, YES, json, text, warn};
+use crate::remote::live;
 
 /// Arguments of `tortie diff`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  tortie diff --old policies/ --new proposal/ -o json")]
+#[command(after_help = "Examples:
+  tortie diff --old policies/ --new proposal/ -o json
+  tortie diff --new proposal.yaml                    what would applying it change on the live server?
+  tortie diff --staged                               what would enforcing all staged policies change?
+
+Without --old, the state before is that of the live server, and the state after is the same with the
+resources of --new put over it: what --new does not name stays.
+
+Exit status: 0 nothing changes; 1 verdicts change; 2 bad usage or input; 3 unreachable")]
 pub(crate) struct Args {
     /// Files or folders with the state before; may be given several times
-    #[arg(long, value_name = "PATH", required = true)]
+    #[arg(
+        long,
+        value_name = "PATH",
+        requires = "new",
+        conflicts_with_all = ["server", "kubeconfig", "context"]
+    )]
     old: Vec<PathBuf>,
 
     /// Files or folders with the state after; may be given several times
-    #[arg(long, value_name = "PATH", required = true)]
+    #[arg(long, value_name = "PATH", required_unless_present = "staged")]
     new: Vec<PathBuf>,
 
     /// Read folders with everything below them
@@ -41,6 +57,9 @@ pub(crate) struct Args {
     /// Shape of the answer
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
+
+    #[command(flatten)]
+    place: Place,
 }
 
 /// One flow whose verdict changes. A workload that exists on one side only has no verdict on the
@@ -66,13 +85,8 @@ struct Side {
 
 /// Compares. Exit status 1 if a verdict changes.
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
-    let load = |paths: &[PathBuf]| -> Result<Cluster, Failure> {
-        args.chosen.cluster(paths, args.recursive).map(|(_, cluster)| cluster)
-    };
-    let (old, mut new) = (load(&args.old)?, load(&args.new)?);
-    if args.staged {
-        new = new.pending();
-    }
+    let (old, new) = args.states()?;
+    let new = if args.staged { new.pending() } else { new };
     let ports = match args.ports.as_slice() {
         [] => named_ports([&old, &new]),
         given => given.to_vec(),
@@ -83,6 +97,25 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
         Format::Table => text(table(&changes))?,
     }
     Ok(if changes.is_empty() { YES } else { NO })
+}
+
+impl Args {
+    /// The states before and after.
+    fn states(&self) -> Result<(Cluster, Cluster), Failure> {
+        if !self.old.is_empty() {
+            let load = |paths: &[PathBuf]| self.chosen.cluster(paths, self.recursive);
+            return Ok((load(&self.old)?.1, load(&self.new)?.1));
+        }
+        let state = live::read(&self.place)?;
+        let old = state.cluster(self.chosen.compat());
+        if self.new.is_empty() {
+            return Ok((old.clone(), old));
+        }
+        let changes = files::load(&self.new, self.recursive)?;
+        warn(&changes.warnings);
+        let new = chosen(&state.changed(changes), self.chosen.compat())?;
+        Ok((old, new))
+    }
 }
 
 /// The ports at which verdicts can differ: the ends of every range that a rule names, the ports

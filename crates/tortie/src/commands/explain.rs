@@ -7,21 +7,24 @@ use tortie_policy::{
     explain_by, parse_icmp, request_line,
 };
 
-use crate::input::{EngineName, Files};
+use crate::input::{EngineName, Source};
 use crate::output::{self, Failure, Format, NO, YES, json};
 
 const EXAMPLES: &str = "Examples:
   tortie explain -f . --from default/customer-0 --to default/database-0 --port 2379
   tortie explain -f . --from 10.65.0.7 --to default/summary-0 --port 80 --method GET --path /519940
   tortie explain -f . --from default/attack --to default/database-0 --port 2379 \\
-      --from-identity spiffe://cluster.local/ns/default/sa/summary";
+      --from-identity spiffe://cluster.local/ns/default/sa/summary
+  tortie explain --from default/customer-0 --to default/database-0 --port 2379      the live server
+
+Exit status: 0 allowed; 1 denied; 2 bad usage or input; 3 unreachable";
 
 /// Arguments of `tortie explain`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    files: Files,
+    source: Source,
 
     /// Sender: `namespace/pod`, `hostendpoint:NAME` or an address
     #[arg(long, value_name = "X")]
@@ -94,7 +97,7 @@ pub(crate) fn trust(cluster: &Cluster, domain: Option<&str>) -> Trust {
 
 /// Answers the question. Exit status 1 if the flow is denied.
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
-    let (_, cluster) = args.files.view(args.staged)?;
+    let cluster = args.source.view(args.staged)?;
     let trust = trust(&cluster, args.trust_domain.as_deref());
     let query = Query {
         from: args.from.clone(),

@@ -2,13 +2,12 @@
 
 use std::io::{self, Write};
 
-use tortie_calc::{Calculation, Key};
 use tortie_nft::Delta;
 use tortie_nft::render::{Options, Renderer};
 use tortie_nft::text;
 
 use crate::input::Files;
-use crate::output::{Failure, YES, warn};
+use crate::output::{Failure, YES};
 
 const EXAMPLES: &str = "Examples:
   tortie nft -f cluster.yaml --node node-1
@@ -37,16 +36,7 @@ pub(crate) struct Args {
 
 /// Prints the ruleset as `nft` reads it.
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
-    let (loaded, cluster) = args.files.cluster()?;
-    warn(&loaded.warnings);
-    let calculation = Calculation::new(Some(args.node.as_str().into()));
-    let mut calculation = calculation.assigning_addresses().with_compat(cluster.compat());
-    for resource in &loaded.resources {
-        calculation.apply(&Key::of(resource), Some(resource));
-    }
-    calculation.in_sync();
-    let mut updates = Vec::new();
-    calculation.flush(&mut updates);
+    let updates = args.files.updates(Some(&args.node))?;
     let prefixes = args.workload_interface_prefix.iter().map(Into::into).collect();
     let mut renderer = Renderer::new(Options { prefixes, ..Options::default() });
     renderer.update(&updates, &mut Delta::default());
