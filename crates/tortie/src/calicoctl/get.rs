@@ -109,29 +109,25 @@ fn documents(store: &Store, args: &args::Get) -> Result<Vec<Value>, Failure> {
 
 async fn one<'s>(store: &'s Store, document: &Value) -> Result<(&'s Served, Value), Refusal> {
     let target = virtual_kinds::target(store, document)?;
-    match virtual_kinds::list(store, &target).await? {
-        Some(made) => {
-            let same = |object: &Value| name(object) == target.name;
-            match made.into_iter().find(same) {
-                Some(object) => Ok((target.served, object)),
-                None => Ok((target.served, store.get(&target).await?)),
-            }
+    let made = virtual_kinds::list(store, &target).await?;
+    let made = made.into_iter().flatten().find(|object| name(object) == target.name);
+    match made {
+        Some(object) => Ok((target.served, object)),
+        None if virtual_kinds::is_stored(store, target.served) => {
+            Ok((target.served, store.get(&target).await?))
         }
-        None => Ok((target.served, store.get(&target).await?)),
+        None => Err(Refusal::Missing(target.to_string(), "there is none".to_owned())),
     }
 }
 
 async fn list(store: &Store, target: &Target<'_>) -> Result<Vec<Value>, Refusal> {
     let made = virtual_kinds::list(store, target).await?;
-    let mut objects = match (&made, target.served.kind.group.as_str()) {
-        // Nodes are Kubernetes' own.
-        (Some(_), "") => Vec::new(),
-        _ => {
-            let (kind, select) = (&target.served.kind, Select::default());
-            let list = store.session.server.list(kind, target.namespace(), &select).await;
-            list.map_err(|error| target.refusal(&error))?.items
-        }
-    };
+    let mut objects = Vec::new();
+    if virtual_kinds::is_stored(store, target.served) {
+        let (kind, select) = (&target.served.kind, Select::default());
+        let list = store.session.server.list(kind, target.namespace(), &select).await;
+        objects = list.map_err(|error| target.refusal(&error))?.items;
+    }
     objects.extend(made.into_iter().flatten());
     if target.served.kind.kind == "Tier" {
         let order = |tier: &Value| tier.pointer("/spec/order").and_then(Value::as_f64);

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
-use tortie_client::server::{Delete, Error, Patch, Place, Served, Server, Write};
+use tortie_client::server::{ApiKind, Delete, Error, Patch, Place, Served, Server, Write};
 
 use super::args::{Cli, Where};
 use super::config::{self, Datastore, Kubernetes};
@@ -24,6 +24,8 @@ pub(super) struct Store {
     pub(super) session: Session,
     /// The namespace of the command line.
     pub(super) namespace: Option<String>,
+    /// The kind of workload endpoints, which servers need not have.
+    pub(super) endpoints: Served,
     /// What the connection needs as long as it is used.
     _needs: Needs,
 }
@@ -114,7 +116,7 @@ impl Store {
         let namespace = place.namespace.clone();
         let session =
             Session::with(server, Some(namespace.as_deref().unwrap_or("default"))).await?;
-        Ok(Store { session, namespace, _needs: needs })
+        Ok(Store { session, namespace, endpoints: endpoints(), _needs: needs })
     }
 
     /// A kind of Calico by what people call it.
@@ -258,6 +260,24 @@ impl Target<'_> {
     /// Its namespace, if it has one.
     pub(super) fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
+    }
+}
+
+fn endpoints() -> Served {
+    let kind = ApiKind {
+        group: GROUP.to_owned(),
+        version: "v3".to_owned(),
+        kind: "WorkloadEndpoint".to_owned(),
+        plural: "workloadendpoints".to_owned(),
+        namespaced: true,
+    };
+    Served {
+        kind,
+        singular: "workloadendpoint".to_owned(),
+        short_names: Vec::new(),
+        categories: Vec::new(),
+        verbs: Vec::new(),
+        parts: Vec::new(),
     }
 }
 

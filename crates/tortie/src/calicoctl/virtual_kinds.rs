@@ -14,20 +14,32 @@ use crate::remote::name;
 
 const API_VERSION: &str = "projectcalico.org/v3";
 
-/// The kind of a word. Nodes are Kubernetes' own, but in etcd.
+/// The kind of a word. Nodes are Kubernetes' own.
 pub(super) fn kind<'s>(store: &'s Store, word: &str) -> Result<&'s Served, Failure> {
-    let is_node = super::kinds::find(word).is_some_and(|known| known.kind == "Node");
-    match store.session.kinds.find("nodes.v1").filter(|_| is_node) {
-        Some(nodes) => Ok(nodes),
-        None => store.kind(word),
+    let made = super::kinds::find(word).and_then(|known| of(store, known.kind));
+    made.map_or_else(|| store.kind(word), Ok)
+}
+
+/// A kind that is made of others, if no server has it as it is.
+fn of<'s>(store: &'s Store, kind: &str) -> Option<&'s Served> {
+    match kind {
+        "Node" => store.session.kinds.find("nodes.v1"),
+        "WorkloadEndpoint" if store.kind(kind).is_err() => Some(&store.endpoints),
+        _ => None,
     }
+}
+
+/// Whether the server has resources of a kind of Calico, too.
+pub(super) fn is_stored(store: &Store, served: &Served) -> bool {
+    store.kind(&served.kind.plural).is_ok_and(|stored| stored.kind == served.kind)
 }
 
 /// What a document is, and where it belongs.
 pub(super) fn target<'s>(store: &'s Store, document: &Value) -> Result<Target<'s>, Refusal> {
-    let nodes = store.session.kinds.find("nodes.v1");
-    match nodes.filter(|_| document.get("kind").and_then(Value::as_str) == Some("Node")) {
-        Some(nodes) => store.place(nodes, name(document), ""),
+    let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let namespace = document.pointer("/metadata/namespace").and_then(Value::as_str);
+    match of(store, kind) {
+        Some(made) => store.place(made, name(document), namespace.unwrap_or_default()),
         None => store.target(document),
     }
 }
