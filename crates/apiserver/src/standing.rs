@@ -25,8 +25,14 @@ const ACCEPTED: &str = "Accepted";
 /// Most judgements that are remembered: a few bytes each, for policies that have not changed.
 const MOST: usize = 1 << 18;
 
-/// Why a policy is not enforced, if it is not.
-type Judgement = Option<Arc<str>>;
+/// What is remembered of a policy as it is stored.
+#[derive(Clone)]
+struct Judgement {
+    /// Why it is not enforced, if it is not.
+    why: Option<Arc<str>>,
+    /// Whether its text may have a status of its own.
+    has_status: bool,
+}
 
 /// Judges policies, and remembers it.
 #[derive(Default)]
@@ -75,8 +81,8 @@ impl Standing {
     /// Adds the condition to a document, if its kind has it.
     pub(crate) fn complete(&self, kind: &Kind, document: &mut Value) {
         if is_judged(kind) {
-            let judgement = self.judge(document);
-            set(document, judgement.as_deref());
+            let why = self.judge(document);
+            set(document, why.as_deref());
         }
     }
 
@@ -84,8 +90,7 @@ impl Standing {
     pub(crate) fn document(&self, kind: &Kind, object: &Object) -> Value {
         let mut document = object::decode(kind, object);
         if is_judged(kind) {
-            let judgement = self.remembered(kind, object);
-            set(&mut document, judgement.as_deref());
+            set(&mut document, self.remembered(kind, object).why.as_deref());
         }
         document
     }
@@ -104,14 +109,14 @@ impl Standing {
         let judgement = self.remembered(kind, object);
         let start = out.len();
         object::render(kind, object, revision, out);
-        if has_status(&object.value) || out.pop_if(|last| *last == b'}').is_none() {
+        if judgement.has_status || out.pop_if(|last| *last == b'}').is_none() {
             out.truncate(start);
             let mut document = object::decode(kind, object);
             object::stamp(&mut document, revision);
-            set(&mut document, judgement.as_deref());
+            set(&mut document, judgement.why.as_deref());
             out.extend_from_slice(document.to_string().as_bytes());
         } else {
-            let status = json!({"conditions": [condition(judgement.as_deref())]});
+            let status = json!({"conditions": [condition(judgement.why.as_deref())]});
             out.extend_from_slice(b",\"status\":");
             out.extend_from_slice(status.to_string().as_bytes());
             out.push(b'}');
@@ -128,23 +133,39 @@ impl Standing {
         }
     }
 
-    fn remembered(&self, kind: &Kind, object: &Object) -> Judgement {
-        let compat = **self.compat.load();
-        let place = self.hasher.hash_one((&object.key, &object.value, compat, &kind.version));
-        let judged = || self.judged.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = judged().get(&place) {
-            return known.clone();
+    /// Remembers an object that admission has just let in: it need not be judged again.
+    pub(crate) fn admitted(&self, kind: &Kind, object: &Object) {
+        if is_judged(kind) {
+            let has_status = has_status(&object.value);
+            self.remember(self.place(kind, object), Judgement { why: None, has_status });
         }
-        let judgement = self.judge(&object::decode(kind, object));
-        let mut judged = judged();
+    }
+
+    fn place(&self, kind: &Kind, object: &Object) -> u64 {
+        let compat = **self.compat.load();
+        self.hasher.hash_one((&object.key, &object.value, compat, &kind.version))
+    }
+
+    fn remembered(&self, kind: &Kind, object: &Object) -> Judgement {
+        let place = self.place(kind, object);
+        let known = self.judged.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
+        known.unwrap_or_else(|| {
+            let why = self.judge(&object::decode(kind, object));
+            let judgement = Judgement { why, has_status: has_status(&object.value) };
+            self.remember(place, judgement.clone());
+            judgement
+        })
+    }
+
+    fn remember(&self, place: u64, judgement: Judgement) {
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
         if judged.len() >= MOST {
             judged.clear();
         }
-        judged.insert(place, judgement.clone());
-        judgement
+        judged.insert(place, judgement);
     }
 
-    fn judge(&self, document: &Value) -> Judgement {
+    fn judge(&self, document: &Value) -> Option<Arc<str>> {
         let annotations = document.pointer("/metadata/annotations");
         if let Some(why) = annotations.and_then(|all| all.get(object::UNREADABLE)) {
             return Some(

@@ -127,6 +127,7 @@ impl Api {
         let put = self.store.put(&key, object::encode(document), When::Absent).await;
         let object = put.map_err(|error| writing(kind, name, error))?;
         self.access.settle(kind, object.modified.get()).await;
+        self.standing.admitted(kind, &object);
         self.created(kind, name).await?;
         Ok(object::decode(kind, &object))
     }
@@ -175,6 +176,7 @@ impl Api {
                 Err(error) => return Err(writing(kind, key.name(), error)),
                 Ok(object) => {
                     self.access.settle(kind, object.modified.get()).await;
+                    self.standing.admitted(kind, &object);
                     self.changed(kind, &new).await?;
                     return Ok(object::decode(kind, &object));
                 }

@@ -23,7 +23,11 @@ var words = []string{"", "a", "web", "0", "é", "a\"b", "<&>", "tab\t", "\u2028"
 
 // functions fill the types whose fields hang together.
 var functions = []any{
+	// Within objects it is not on the wire.
+	func(*meta.TypeMeta, randfill.Continue) {},
 	func(text *string, c randfill.Continue) { *text = words[c.Intn(len(words))] },
+	// Nothing and no bytes are one on the wire.
+	func(bytes *[]byte, c randfill.Continue) { *bytes = []byte(words[1+c.Intn(len(words)-1)]) },
 	func(t *meta.Time, c randfill.Continue) {
 		*t = meta.Time{}
 		if c.Bool() {
