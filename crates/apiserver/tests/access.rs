@@ -170,6 +170,15 @@ fn a_second_user_may_do_what_roles_say() {
     assert!(world.may(&ada, &list));
     assert!(world.kubectl(&ada, &["get", "pods", "-n", "shop"], "").ok);
     assert!(!world.kubectl(&ada, &["get", "pods", "-A"], "").ok);
+    let can = |question: &[&str]| world.kubectl(&ada, &[&["auth", "can-i"], question].concat(), "");
+    assert_eq!(can(&["list", "pods", "-n", "shop"]).out.trim(), "yes");
+    let no = can(&["delete", "pods", "-n", "shop"]).out;
+    assert!(no.starts_with("no - ") && no.contains("missing grant: verb \"delete\""), "{no}");
+    let all = can(&["--list", "-n", "shop"]).out;
+    assert!(
+        all.contains("tier.networkpolicies.projectcalico.org") && all.contains("/apis/*"),
+        "{all}"
+    );
     let one = json!([{"apiGroups": [""], "resources": ["nodes"], "resourceNames": ["n"], "verbs": ["list"]}]);
     world.grant("ada", "one-node", None, &one);
     let nodes = |more: &[&str]| world.kubectl(&ada, &[&["get", "nodes"], more].concat(), "").ok;
