@@ -79,6 +79,9 @@ pub enum Error {
         /// What happened, with the end of its log.
         what: String,
     },
+    /// The lab's API server refuses something, or does not answer.
+    #[error("{0}")]
+    Api(#[from] tortie_client::server::Error),
     /// An error a process inside the lab reported.
     #[error("{}", .0.message)]
     Reported(Reported),
@@ -157,6 +160,8 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Name(_) | Self::Input(_) => 2,
+            Self::Api(error) if matches!(error.code(), Some(400 | 422)) => 2,
+            Self::Api(error) if error.code().is_none() => 3,
             Self::NotRunning { .. }
             | Self::MissingProgram { .. }
             | Self::GatewayPort { .. }

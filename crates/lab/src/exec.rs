@@ -1,18 +1,20 @@
-//! Running a command in a container, from outside the lab.
+//! Running a command in a container, from outside the lab or from its node.
 
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::error::{At, Error};
-use crate::plan::{CONTAINER_PATH, ContainerPlan, Plan, PodPlan};
+use crate::files::read_json;
+use crate::plan::{CONTAINER_PATH, ContainerPlan, PodPlan, Settings};
 use crate::privileges::Privileges;
 use crate::process::{ProcessId, child_of, outer_pid};
 use crate::programs;
-use crate::state::Holder;
+use crate::state::{Holder, LabDir};
 use crate::status::{PodStatus, Role, Status};
 use crate::supervisor::{AUTHORIZER, PROXY};
 
@@ -27,10 +29,19 @@ pub struct Output {
     pub stderr: String,
 }
 
-/// Finds a pod by `NAMESPACE/NAME`, or by its name alone.
+/// Finds a pod by `NAMESPACE/NAME`, by its name alone, or by that of the workload whose only pod it is.
 pub(crate) fn find_pod<'a>(status: &'a Status, text: &str) -> Result<&'a PodStatus, Error> {
-    let fits = |pod: &&PodStatus| pod.id() == text || pod.name == text;
-    let mut found = status.pods.iter().filter(fits);
+    let stays = |pod: &&PodStatus| !pod.ending;
+    let named = |pod: &&PodStatus| pod.id() == text || pod.name == text;
+    let of_workload = |pod: &&PodStatus| {
+        pod.workload.as_deref().is_some_and(|name| {
+            name == text || text.strip_prefix(&*pod.namespace) == Some(&format!("/{name}"))
+        })
+    };
+    let by_name: Vec<&PodStatus> = status.pods.iter().filter(stays).filter(named).collect();
+    let by_workload = || status.pods.iter().filter(stays).filter(of_workload).collect();
+    let found = if by_name.is_empty() { by_workload() } else { by_name };
+    let mut found = found.into_iter();
     match (found.next(), found.next()) {
         (Some(pod), None) => Ok(pod),
         (None, _) => Err(Error::NoSuchPod {
@@ -64,63 +75,111 @@ pub(crate) fn container_name(pod: &PodStatus, chosen: Option<&str>) -> Result<St
     })
 }
 
-/// A command that runs `argv` in a container as the container's own process runs: same view of
-/// the machine, environment and privileges.
-///
-/// It enters the namespaces directly, so a terminal stays a terminal, and its exit status is that
-/// of `argv`.
-pub(crate) fn command(
-    plan: &Plan,
-    status: &Status,
-    holder: Holder,
-    pod: &PodStatus,
-    container: &str,
-    argv: &[String],
-) -> Result<Command, Error> {
-    let not_running = || Error::NoSuchPod {
-        what: format!("pod `{}`: container `{container}` is not running", pod.id()),
-        hint: format!("see `tortie lab --name {} status` and `logs`", status.name),
-    };
-    let running = pod.containers.iter().find(|c| c.name == container).and_then(|c| c.pid);
-    let launcher = running.and_then(|pid| outer_pid(holder.init.pid(), pid));
-    let target = launcher.and_then(child_of).ok_or_else(not_running)?;
-    let planned =
-        plan.pods.iter().find(|p| p.id.to_string() == pod.id()).ok_or_else(not_running)?;
-
-    let program = |name: &str| programs::find(name).unwrap_or_else(|| name.into());
-    let mut command = Command::new(&plan.executable);
-    command.args(["lab", "inside", "enter", "--"]).arg(program("nsenter"));
-    command.arg(format!("--target={target}"));
-    if plan.rootless {
-        command.args(["--user", "--preserve-credentials"]);
-    }
-    command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--"]);
-    let setpriv = program("setpriv");
-    let mut words = privileges(plan, planned, container).words(&setpriv.to_string_lossy());
-    // The command must not outlive whoever waits for it.
-    words.insert(1, "--pdeathsig=KILL".to_owned());
-    command.args(words).args(argv).env_clear().envs(environment(planned, container));
-    Ok(command)
+/// A container that runs, and how to get into it.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// The lab's executable.
+    executable: PathBuf,
+    /// The pid of the container's pid 1, as whoever enters sees it.
+    target: u32,
+    /// Whether a user namespace has to be entered first.
+    user: bool,
+    privileges: Privileges,
+    environment: BTreeMap<String, String>,
 }
 
-fn privileges(plan: &Plan, pod: &PodPlan, container: &str) -> Privileges {
+impl Running {
+    /// From outside of the lab.
+    pub(crate) fn from_outside(
+        dir: &LabDir,
+        settings: &Settings,
+        holder: Holder,
+        pod: &PodStatus,
+        container: &str,
+    ) -> Result<Self, Error> {
+        let outside = |pid| outer_pid(holder.init.pid(), pid);
+        let mut running = Self::find(dir, settings, pod, container, outside)?;
+        running.user = settings.rootless;
+        if let Ok(terminal) = std::env::var("TERM") {
+            running.environment.entry("TERM".to_owned()).or_insert(terminal);
+        }
+        Ok(running)
+    }
+
+    /// From the node.
+    pub(crate) fn from_node(
+        dir: &LabDir,
+        settings: &Settings,
+        pod: &PodStatus,
+        container: &str,
+    ) -> Result<Self, Error> {
+        Self::find(dir, settings, pod, container, Some)
+    }
+
+    /// `seen` gives the pid by which whoever enters sees a process of the node.
+    fn find(
+        dir: &LabDir,
+        settings: &Settings,
+        pod: &PodStatus,
+        container: &str,
+        seen: impl Fn(u32) -> Option<u32>,
+    ) -> Result<Self, Error> {
+        let not_running = || Error::NoSuchPod {
+            what: format!("pod `{}`: container `{container}` is not running", pod.id()),
+            hint: format!("see `tortie lab --name {} status` and `logs`", dir.name()),
+        };
+        let running = pod.containers.iter().find(|c| c.name == container).and_then(|c| c.pid);
+        let target = running.and_then(seen).and_then(child_of).ok_or_else(not_running)?;
+        let plan: PodPlan = read_json(&dir.pod(&pod.interface).plan())?;
+        Ok(Self {
+            executable: settings.executable.clone(),
+            target,
+            user: false,
+            privileges: privileges(settings, &plan, container),
+            environment: environment(&plan, container),
+        })
+    }
+
+    /// The environment of commands.
+    pub(crate) fn environment(&mut self) -> &mut BTreeMap<String, String> {
+        &mut self.environment
+    }
+
+    /// A command that runs `argv` as the container's own process runs: same view of the machine,
+    /// environment and privileges.
+    ///
+    /// It enters the namespaces directly, so a terminal stays a terminal, and its exit status is that
+    /// of `argv`.
+    pub(crate) fn command(&self, argv: &[String]) -> Command {
+        let program = |name: &str| programs::find(name).unwrap_or_else(|| name.into());
+        let mut command = Command::new(&self.executable);
+        command.args(["lab", "inside", "enter", "--"]).arg(program("nsenter"));
+        command.arg(format!("--target={}", self.target));
+        if self.user {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--"]);
+        let mut words = self.privileges.words(&program("setpriv").to_string_lossy());
+        // The command must not outlive whoever waits for it.
+        words.insert(1, "--pdeathsig=KILL".to_owned());
+        command.args(words).args(argv).env_clear().envs(&self.environment);
+        command
+    }
+}
+
+fn privileges(settings: &Settings, pod: &PodPlan, container: &str) -> Privileges {
     match container {
-        PROXY => Privileges::sidecar(plan.rootless, pod.has_sidecar()),
-        AUTHORIZER => Privileges::sidecar(plan.rootless, false),
+        PROXY => Privileges::sidecar(settings.rootless, pod.has_sidecar()),
+        AUTHORIZER => Privileges::sidecar(settings.rootless, false),
         _ => Privileges::APPLICATION,
     }
 }
 
-/// The container's environment, with the terminal's type where there is a terminal.
+/// The container's environment.
 fn environment(pod: &PodPlan, container: &str) -> BTreeMap<String, String> {
     let planned = |c: &&ContainerPlan| c.name == container;
     let own = pod.init.iter().chain(&pod.containers).find(planned).map(|c| c.env.clone());
-    let bare = || BTreeMap::from([("PATH".to_owned(), CONTAINER_PATH.to_owned())]);
-    let mut environment = own.unwrap_or_else(bare);
-    if let Ok(terminal) = std::env::var("TERM") {
-        environment.entry("TERM".to_owned()).or_insert(terminal);
-    }
-    environment
+    own.unwrap_or_else(|| BTreeMap::from([("PATH".to_owned(), CONTAINER_PATH.to_owned())]))
 }
 
 /// Runs a command without input, to its end or until the time is over.

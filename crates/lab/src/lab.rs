@@ -10,14 +10,14 @@ use tortie_client::files::{self, Loaded};
 pub use tortie_mesh::envoy::MutualTls;
 
 use crate::admin;
+use crate::apply::{self, Change};
 use crate::denials::{self, Denial};
 use crate::error::{At, Problems};
 use crate::exec::{self, Output};
 use crate::files::{read_json, replace_json};
 use crate::launch::{Launch, Started};
 use crate::net::sysctl;
-use crate::plan::{self, Inputs, Plan};
-use crate::policies::{self, Change};
+use crate::plan::{self, Machine, Settings};
 use crate::state::{LabDir, Liveness, StateRoot};
 use crate::status::Status;
 use crate::supervisor::AUTHORIZER;
@@ -25,6 +25,9 @@ use crate::{Error, LabName, programs};
 
 /// The lifetime of workload certificates when nothing is said.
 pub const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How much a lab needs to begin with, in bytes: the API server's store, for one.
+const ROOM: u64 = 8 << 20;
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -36,7 +39,7 @@ pub struct Options {
     /// The executable that runs the lab's own processes: it must answer to `lab`, to
     /// `agent` and to `authz`.
     pub executable: PathBuf,
-    /// Manifests: files and directories, `-` being standard input.
+    /// Manifests to start with: files and directories, `-` being standard input.
     pub manifests: Vec<PathBuf>,
     /// Whether directories are read with everything below them.
     pub recursive: bool,
@@ -69,34 +72,44 @@ impl Options {
         })
     }
 
-    /// Reads the input and works out what to run. Nothing is started yet.
-    fn plan(&self) -> Result<Planned, Error> {
+    /// Reads the input and checks it. Nothing is started yet.
+    fn check(&self) -> Result<Checked, Error> {
         let manifests = load(&self.manifests, self.recursive)?;
         let images = load(self.images.as_slice(), false)?;
         programs::check()?;
-        let inputs = Inputs {
-            manifests: &manifests,
-            images: &images,
-            executable: &self.executable,
-            mtls: self.mtls,
-            v6: sysctl::has_ipv6(),
-            find: &programs::find,
+        let machine =
+            Machine { executable: &self.executable, v6: sysctl::has_ipv6(), find: &programs::find };
+        let checked = plan::check(&machine, &manifests, &images).map_err(Problems::from)?;
+        let envoy = match programs::envoy(&self.executable) {
+            Err(error) if checked.needs_envoy => return Err(error),
+            found => found.ok(),
         };
-        let mut plan = plan::build(&inputs).map_err(Problems::from)?;
-        if plan.pods.iter().any(|pod| pod.proxy.is_some()) {
-            plan.envoy = Some(programs::envoy(&self.executable)?);
-        }
-        plan.certificate_seconds = self.certificate_lifetime.as_secs().max(1);
-        plan.rootless = is_rootless();
-        let warnings = manifests.warnings.iter().chain(&images.warnings).map(ToString::to_string);
-        Ok(Planned { plan, warnings: warnings.collect() })
+        let settings = Settings {
+            documents: checked.documents,
+            images: images.resources.into_iter().map(|resource| resource.raw).collect(),
+            executable: self.executable.clone(),
+            envoy,
+            permissive: self.mtls == MutualTls::Permissive,
+            certificate_seconds: self.certificate_lifetime.as_secs().max(1),
+            api_port: free_port()?,
+            rootless: is_rootless(),
+        };
+        let warnings = manifests.warnings.iter().chain(&images.warnings);
+        Ok(Checked { settings, warnings: warnings.map(ToString::to_string).collect() })
     }
 }
 
-/// A plan, and what was passed over on the way to it.
-struct Planned {
-    plan: Plan,
+/// What to start with, and what was passed over on the way to it.
+struct Checked {
+    settings: Settings,
     warnings: Vec<String>,
+}
+
+/// A port that nobody listens on now. The API server has to keep it when it is started again.
+fn free_port() -> Result<u16, Error> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let address = listener.and_then(|listener| listener.local_addr());
+    Ok(address.at("find", "a free port")?.port())
 }
 
 fn load(paths: &[PathBuf], recursive: bool) -> Result<Loaded, Error> {
@@ -126,16 +139,12 @@ impl Lab {
     /// For bad input or missing programs, before anything is started; for anything that fails
     /// later, after everything started has been ended again.
     pub fn up(options: &Options, mut progress: impl FnMut(&str)) -> Result<Self, Error> {
-        let Planned { plan, warnings } = options.plan()?;
+        let Checked { settings, warnings } = options.check()?;
         warnings.iter().for_each(|warning| progress(&format!("warning: {warning}")));
-        let stdin = match plan.gateway_port {
-            Some(_) => gateway_listener(options.gateway_port)?,
-            None => Stdio::null(),
-        };
+        let stdin = gateway_listener(options.gateway_port)?;
         let dir = options.state.reserve(&options.name)?;
         let launch = Launch { executable: &options.executable, stdin, rootless: is_rootless() };
-        let mut started =
-            launch.start(&options.state, &dir, |dir| replace_json(&dir.plan(), &plan))?;
+        let mut started = launch.start(&options.state, &dir, |dir| prepare(dir, &settings))?;
         started.wait_ready(progress)?;
         Ok(Self { state: options.state.clone(), dir, started: Some(started) })
     }
@@ -182,8 +191,9 @@ impl Lab {
     /// Runs a command in a container of a pod, without input, as the container's own process runs:
     /// same view of the machine, environment and privileges.
     ///
-    /// `pod` is `NAMESPACE/NAME`, or the name alone where no other pod has it; the container is
-    /// the pod's first unless one is named.
+    /// `pod` is `NAMESPACE/NAME`, or the name alone where no other pod has it, or that of the
+    /// Deployment or other workload whose only pod it is; the container is the pod's first unless
+    /// one is named.
     ///
     /// # Errors
     /// If there is no such pod or container, it does not run, or the time is over; the command
@@ -212,9 +222,10 @@ impl Lab {
         let status = self.status()?;
         let pod = exec::find_pod(&status, pod)?;
         let container = exec::container_name(pod, container)?;
-        let plan: Plan = read_json(&self.dir.plan())?;
+        let settings: Settings = read_json(&self.dir.settings())?;
         let (_, holder) = self.state.running_lab(self.name())?;
-        exec::command(&plan, &status, holder, pod, &container, argv)
+        let running = exec::Running::from_outside(&self.dir, &settings, holder, pod, &container)?;
+        Ok(running.command(argv))
     }
 
     /// The log of a container of a pod; see [`Lab::exec`] for how they are named.
@@ -244,6 +255,20 @@ impl Lab {
         self.dir.cluster()
     }
 
+    /// With this kubectl and calicoctl reach the lab's API server.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.kubeconfig()
+    }
+
+    /// Returns when the kernel and every authorizer work by the policy that the API server holds now.
+    ///
+    /// # Errors
+    /// If they do not in time, or the API server does not answer.
+    pub fn wait_in_force(&self) -> Result<(), Error> {
+        apply::wait_in_force(&self.dir)
+    }
+
     /// The metrics of the node's agent, as Prometheus reads them: what the kernel dropped, for one.
     ///
     /// # Errors
@@ -253,22 +278,22 @@ impl Lab {
         admin::get(&socket, "/metrics").at("ask", socket)
     }
 
-    /// Puts the policies and tiers of some files in force; returns when the kernel and every
-    /// authorizer work by them.
+    /// Gives the API server what some files hold; returns when the kernel and every authorizer work by
+    /// the policy in it.
     ///
     /// # Errors
-    /// If anything is wrong with them, together with what is in force: nothing is changed then.
+    /// If anything is wrong with any of it: nothing is changed then.
     pub fn apply(&self, paths: &[PathBuf], recursive: bool) -> Result<Vec<Change>, Error> {
-        policies::apply(&self.dir, paths, recursive)
+        apply::apply(&self.dir, paths, recursive)
     }
 
-    /// Takes the policies and tiers of some files out of force; returns when neither the kernel nor an
-    /// authorizer works by them any more.
+    /// Deletes from the API server what some files hold; returns when neither the kernel nor an
+    /// authorizer works by policy in it any more.
     ///
     /// # Errors
     /// If the files cannot be read.
     pub fn delete(&self, paths: &[PathBuf], recursive: bool) -> Result<Vec<Change>, Error> {
-        policies::delete(&self.dir, paths, recursive)
+        apply::delete(&self.dir, paths, recursive)
     }
 
     /// Ends the lab and removes every process, namespace, link, mount and file of it.
@@ -281,6 +306,15 @@ impl Lab {
             None => down(&self.state, self.dir.name()),
         }
     }
+}
+
+/// Writes what the lab starts with, if there is room for what it will write itself.
+fn prepare(dir: &LabDir, settings: &Settings) -> Result<(), Error> {
+    let found = rustix::fs::statvfs(dir.path()).at("inspect", dir.path())?;
+    if found.f_bavail.saturating_mul(found.f_frsize) < ROOM {
+        return Err(rustix::io::Errno::NOSPC).at("write", dir.path());
+    }
+    replace_json(&dir.settings(), settings)
 }
 
 /// A listener of this machine for the ingress gateway.

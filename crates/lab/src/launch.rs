@@ -54,7 +54,7 @@ impl Launch<'_> {
         let (channel, stdout) = Receiver::pair()?;
         let log = open_log(&dir.supervisor_log())?;
         let mut command = Command::new("setsid");
-        command.args(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]);
+        command.args(["unshare", "--mount", "--pid", "--fork", "--kill-child"]);
         command.args(["--mount-proc", "--propagation", "private"]);
         if self.rootless {
             command.args(["--user", "--map-root-user"]);

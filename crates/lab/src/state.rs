@@ -5,11 +5,13 @@
 //! | path | content |
 //! |---|---|
 //! | `record.json` | the processes that hold the lab, written first |
-//! | `plan.json` | what to run |
+//! | `settings.json` | what holds for the whole lab, and what it starts with |
 //! | `status.json` | what runs |
+//! | `api/` | the API server's store, kubeconfig and socket |
 //! | `cluster/` | resources for the agent, in two files; watched, so nothing else is here |
+//! | `kubelet.sock` | exec and logs, for the API server |
 //! | `sync/` | Policy Sync: who has which socket, and the sockets |
-//! | `agent.log`, `supervisor.log` | what these two say |
+//! | `agent.log`, `supervisor.log`, `apiserver.log` | what these say |
 //! | `logs/` | one file per container; watched by nobody |
 //! | `pods/` | sockets, volumes and sidecar files of each pod |
 
@@ -225,9 +227,34 @@ impl LabDir {
         self.path.join("supervisor.log")
     }
 
-    /// The plan.
-    pub(crate) fn plan(&self) -> PathBuf {
-        self.path.join("plan.json")
+    /// What holds for the whole lab.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.path.join("settings.json")
+    }
+
+    /// The API server's data.
+    pub(crate) fn api(&self) -> PathBuf {
+        self.path.join("api")
+    }
+
+    /// The API server's log.
+    pub(crate) fn api_log(&self) -> PathBuf {
+        self.path.join("apiserver.log")
+    }
+
+    /// The API server's socket.
+    pub(crate) fn api_socket(&self) -> PathBuf {
+        self.api().join("api.sock")
+    }
+
+    /// What kubectl needs to reach the API server.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.api().join("kubeconfig")
+    }
+
+    /// The kubelet's socket.
+    pub(crate) fn kubelet_socket(&self) -> PathBuf {
+        self.path.join("kubelet.sock")
     }
 
     /// The status.
@@ -260,7 +287,7 @@ impl LabDir {
         self.cluster().join("cluster.json")
     }
 
-    /// The tiers and policies in force.
+    /// What policy is.
     pub(crate) fn policies_file(&self) -> PathBuf {
         self.cluster().join("policies.json")
     }
@@ -350,6 +377,21 @@ impl PodDir {
     /// Sockets of the sidecar.
     pub(crate) fn run(&self) -> PathBuf {
         self.0.join("run")
+    }
+
+    /// The pod as it was planned, for whoever runs commands in it.
+    pub(crate) fn plan(&self) -> PathBuf {
+        self.0.join("pod.json")
+    }
+
+    /// The hosts file's folder, which containers see.
+    pub(crate) fn names(&self) -> PathBuf {
+        self.0.join("names")
+    }
+
+    /// Listeners and clusters; watched by Envoy.
+    pub(crate) fn xds(&self) -> PathBuf {
+        self.0.join("xds")
     }
 
     /// The sidecar's certificate; watched by Envoy.

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use tortie_mesh::ca::SECRET_TYPE;
-
-use crate::plan::{Account, Plan, PodId, ServicePlan, certificate_secret};
+use crate::plan::{PodId, ServicePlan};
 
 /// A lab, as its supervisor last saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,9 +16,11 @@ pub struct Status {
     pub name: String,
     /// How far it is.
     pub phase: Phase,
+    /// With this kubectl reaches the lab's API server.
+    pub kubeconfig: PathBuf,
     /// Where the ingress gateway can be reached from outside, if there is one.
     pub gateway_url: Option<String>,
-    /// Its pods.
+    /// Its pods, in the order in which they came.
     pub pods: Vec<PodStatus>,
     /// Its Services.
     pub services: Vec<ServiceStatus>,
@@ -42,6 +42,8 @@ pub struct ServiceStatus {
     pub addresses: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<u16>,
+    /// The ports of its first pod that they lead to.
+    pub targets: Vec<u16>,
 }
 
 /// A namespaced object.
@@ -85,6 +87,14 @@ pub struct PodStatus {
     pub namespace: String,
     /// Name.
     pub name: String,
+    /// What tells it from others of its name.
+    pub uid: String,
+    /// The name of the Deployment or other workload it is of, if it is of one.
+    pub workload: Option<String>,
+    /// When the lab took it up, as in RFC 3339.
+    pub started_at: String,
+    /// Whether it is being stopped.
+    pub ending: bool,
     /// Addresses, IPv4 first.
     pub addresses: Vec<IpAddr>,
     /// Service account.
@@ -119,6 +129,12 @@ pub struct ContainerStatus {
     pub exit_code: Option<u8>,
     /// Why it does not run: the last line of its log, or why it could not be started.
     pub message: Option<String>,
+    /// Why it waits, in one word, if that is not what it will get over by itself.
+    pub reason: Option<String>,
+    /// When it was last started, as in RFC 3339.
+    pub started_at: Option<String>,
+    /// When it last ended.
+    pub finished_at: Option<String>,
     /// Its process, by its pid inside the lab.
     pub pid: Option<u32>,
     /// Its log.
@@ -178,6 +194,9 @@ impl ContainerStatus {
             restarts: 0,
             exit_code: None,
             message: None,
+            reason: None,
+            started_at: None,
+            finished_at: None,
             pid: None,
             log,
         }
@@ -237,32 +256,23 @@ impl PodStatus {
 }
 
 impl Status {
-    /// A lab that was not started yet.
-    pub(crate) fn new(name: &str, plan: &Plan, containers: Vec<Vec<ContainerStatus>>) -> Self {
-        let pods = plan.pods.iter().zip(containers).map(|(pod, containers)| PodStatus {
-            namespace: pod.id.namespace.clone(),
-            name: pod.id.name.clone(),
-            addresses: pod.link.addresses.clone(),
-            service_account: pod.account.clone(),
-            interface: pod.link.interface.clone(),
-            sidecar: pod.has_sidecar(),
-            ready: false,
-            containers,
-        });
+    /// A lab without pods.
+    pub(crate) fn new(name: &str, kubeconfig: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
             phase: Phase::Starting,
+            kubeconfig,
             gateway_url: None,
-            pods: pods.collect(),
-            services: plan.services.iter().map(service).collect(),
-            service_accounts: plan.accounts.iter().map(account).collect(),
-            secrets: secrets(plan),
+            pods: Vec::new(),
+            services: Vec::new(),
+            service_accounts: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 
     /// Whether every pod is ready or will not be soon.
     pub(crate) fn settled(&self) -> bool {
-        self.pods.iter().all(PodStatus::settled)
+        self.pods.iter().all(|pod| !pod.ending && pod.settled())
     }
 
     /// The pods Services lead to.
@@ -271,47 +281,47 @@ impl Status {
         ready.map(|p| PodId { namespace: p.namespace.clone(), name: p.name.clone() }).collect()
     }
 
+    /// The pod of a uid.
+    pub(crate) fn pod(&self, uid: &str) -> Option<&PodStatus> {
+        self.pods.iter().find(|pod| pod.uid == uid)
+    }
+
+    /// Changes one pod, and with it whether it is ready.
+    pub(crate) fn update_pod(&mut self, uid: &str, change: impl FnOnce(&mut PodStatus)) {
+        let Some(pod) = self.pods.iter_mut().find(|pod| pod.uid == uid) else { return };
+        change(pod);
+        pod.ready = !pod.ending && !pod.containers.iter().any(ContainerStatus::keeps_waiting);
+    }
+
     /// Changes one container, and with it whether its pod is ready.
     pub(crate) fn update(
         &mut self,
-        pod: usize,
+        uid: &str,
         container: &str,
         change: impl FnOnce(&mut ContainerStatus),
     ) {
-        let Some(pod) = self.pods.get_mut(pod) else { return };
-        if let Some(container) = pod.containers.iter_mut().find(|c| c.name == container) {
-            change(container);
-        }
-        pod.ready = !pod.containers.iter().any(ContainerStatus::keeps_waiting);
+        self.update_pod(uid, |pod| {
+            if let Some(container) = pod.containers.iter_mut().find(|c| c.name == container) {
+                change(container);
+            }
+        });
     }
 }
 
-fn service(service: &ServicePlan) -> ServiceStatus {
-    ServiceStatus {
-        namespace: service.namespace.clone(),
-        name: service.name.clone(),
-        addresses: service.addresses.clone(),
-        ports: service.ports.iter().map(|port| port.port).collect(),
-    }
-}
-
-fn account(account: &Account) -> Named {
-    Named { namespace: account.namespace.clone(), name: account.name.clone() }
-}
-
-/// The Secrets of the manifests, and those of the certificates that none of them replaces.
-fn secrets(plan: &Plan) -> Vec<SecretStatus> {
-    let given = plan.secrets.iter().map(|secret| SecretStatus {
-        namespace: secret.namespace.clone(),
-        name: secret.name.clone(),
-        type_: secret.type_.clone(),
-    });
-    let mut all: Vec<_> = given.collect();
-    for account in &plan.accounts {
-        let (namespace, name) = (account.namespace.clone(), certificate_secret(&account.name));
-        if !all.iter().any(|other| other.namespace == namespace && other.name == name) {
-            all.push(SecretStatus { namespace, name, type_: SECRET_TYPE.to_owned() });
+impl From<&ServicePlan> for ServiceStatus {
+    fn from(service: &ServicePlan) -> Self {
+        Self {
+            namespace: service.namespace.clone(),
+            name: service.name.clone(),
+            addresses: service.addresses.clone(),
+            ports: service.ports.iter().map(|port| port.port).collect(),
+            targets: service
+                .pods
+                .iter()
+                .take(1)
+                .flat_map(|pod| pod.ports.clone())
+                .flatten()
+                .collect(),
         }
     }
-    all
 }

@@ -1,11 +1,13 @@
 //! Envoy's configuration: a pod's [`Sidecar`] and the ingress [`Gateway`].
 //!
-//! Both are complete bootstraps with static listeners and clusters; only certificates change in a
-//! running Envoy, through [`crate::sds`]. The fields are those of Envoy's v3 API; what each does
-//! is in `docs/design/mesh.md`, with the traps it avoids.
+//! Both are complete bootstraps. Certificates change in a running Envoy through [`crate::sds`]; where
+//! the proxy has a discovery directory, so does what depends on other pods, through the files that
+//! `discovery` of either gives. The fields are those of Envoy's v3 API; what each does is in
+//! `docs/design/mesh.md`, with the traps it avoids.
 
 mod bootstrap;
 mod cluster;
+mod discovery;
 mod gateway;
 mod http;
 mod log;
@@ -21,6 +23,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use bootstrap::arguments;
+pub use discovery::DiscoveryFile;
 pub use gateway::{Destination, Gateway, GatewayListener, PathMatch, Route, VirtualHost};
 pub use sidecar::{Authorizer, MutualTls, Sidecar};
 
@@ -48,6 +51,9 @@ pub struct Proxy {
     pub addresses: Vec<IpAddr>,
     /// The directory that [`crate::sds::publish`] fills, as the Envoy process sees it.
     pub sds_dir: PathBuf,
+    /// The directory with the [`DiscoveryFile`]s, as the Envoy process sees it; without one, what
+    /// depends on other pods is fixed when it starts.
+    pub xds_dir: Option<PathBuf>,
     /// Where the admin interface listens; nowhere if absent.
     pub admin: Option<Admin>,
     /// Where access logs go, one JSON object a line; `/dev/stdout` works.

@@ -187,3 +187,29 @@ fn gateway_refuses_what_can_never_match() {
     let error = twice.bootstrap().unwrap_err().to_string();
     assert_eq!(error, "listeners: port 80 is given twice; give its hosts to one listener");
 }
+
+#[test]
+fn what_depends_on_other_pods_comes_from_files() {
+    let names = |listeners: &Value| -> Vec<String> {
+        let all = listeners.as_array().unwrap().iter();
+        all.map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut fixed = sidecar(MutualTls::Strict, &["10.1.0.2"], &[]);
+    fixed.proxy.xds_dir = Some("/run/tortie/xds".into());
+    let bootstrap = fixed.bootstrap().unwrap();
+    assert_eq!(names(&bootstrap["static_resources"]["listeners"]), ["inbound"]);
+    let clusters = names(&bootstrap["static_resources"]["clusters"]);
+    assert!(clusters.iter().any(|name| name == "mesh-http1"), "there may be a mesh later");
+    let source = &bootstrap["dynamic_resources"]["lds_config"]["path_config_source"]["path"];
+    let files = fixed.discovery().unwrap();
+    let [(name, content)] = files.as_slice() else { panic!("{files:?}") };
+    assert_eq!(source.as_str().unwrap(), format!("/run/tortie/xds/{name}"));
+    assert_eq!(names(&content["resources"]), ["outbound"]);
+
+    let mut ingress = usual_gateway();
+    ingress.proxy.xds_dir = Some("/run/tortie/xds".into());
+    let files: Vec<_> = ingress.discovery().unwrap().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(files, ["clusters.json", "listeners.json"], "in the order to be written");
+    let bootstrap = ingress.bootstrap().unwrap();
+    assert!(names(&bootstrap["static_resources"]["listeners"]).is_empty());
+}

@@ -11,6 +11,8 @@ use tortie_lab::cli::{LabArgs, run};
 enum Program {
     /// The lab
     Lab(LabArgs),
+    /// The lab's API server
+    Apiserver(tortie_apiserver::cli::Args),
     /// The agent of the node
     Agent(tortie_agent::cli::Cli),
     /// The authorizer beside each sidecar
@@ -20,6 +22,7 @@ enum Program {
 fn main() -> ExitCode {
     let args = match Program::parse() {
         Program::Lab(args) => args,
+        Program::Apiserver(args) => return tortie_apiserver::cli::run(&args),
         Program::Agent(cli) => return tortie_agent::cli::run(&cli),
         Program::Authz(cli) => return tortie_authz::cli::run(cli),
     };

@@ -40,10 +40,12 @@ enum Command {
     Exec(Exec),
     /// Show what a container has printed
     Logs(Logs),
-    /// Put policies and tiers in force; returns when every authorizer works by them
+    /// Give the API server what files hold; returns when policy among it is in force
     Apply(Files),
-    /// Take policies and tiers out of force
+    /// Delete what files hold
     Delete(Files),
+    /// Print the path of the kubeconfig: `export KUBECONFIG=$(tortie lab kubeconfig)`
+    Kubeconfig,
     #[command(hide = true)]
     #[command(subcommand)]
     Inside(Inside),
@@ -61,8 +63,12 @@ struct Files {
 
 #[derive(Debug, Args)]
 struct Up {
-    #[command(flatten)]
-    manifests: Files,
+    /// File or directory to start with, `-` for standard input; may be given several times
+    #[arg(short, long = "file", value_name = "PATH")]
+    files: Vec<PathBuf>,
+    /// Read directories with everything below them
+    #[arg(short = 'R', long)]
+    recursive: bool,
     /// Whether sidecars serve clients without a certificate
     #[arg(long, value_enum, default_value_t = Mtls::Strict)]
     mtls: Mtls,
@@ -86,7 +92,7 @@ struct Show {
 
 #[derive(Debug, Args)]
 struct Exec {
-    /// The pod: NAMESPACE/NAME, or its name alone
+    /// The pod: NAMESPACE/NAME, its name alone, or its workload's
     pod: String,
     /// The container; the pod's first if not given, `istio-proxy` and `tortie-authz` work too
     #[arg(short, long)]
@@ -98,7 +104,7 @@ struct Exec {
 
 #[derive(Debug, Args)]
 struct Logs {
-    /// The pod: NAMESPACE/NAME, or its name alone
+    /// The pod: NAMESPACE/NAME, its name alone, or its workload's
     pod: String,
     /// The container; the pod's first if not given, `istio-proxy` and `tortie-authz` work too
     #[arg(short, long)]
@@ -189,6 +195,10 @@ pub fn run(args: LabArgs) -> Result<u8, Error> {
         Command::Logs(args) => logs(&open()?, &args),
         Command::Apply(args) => changes(&open()?.apply(&args.files, args.recursive)?),
         Command::Delete(args) => changes(&open()?.delete(&args.files, args.recursive)?),
+        Command::Kubeconfig => {
+            println!("{}", open()?.kubeconfig().display());
+            Ok(0)
+        }
         Command::Inside(inside) => run_inside(inside),
     }
 }
@@ -199,8 +209,8 @@ fn up(name: LabName, state: StateRoot, args: Up) -> Result<u8, Error> {
     let options = Options {
         name,
         state,
-        manifests: args.manifests.files,
-        recursive: args.manifests.recursive,
+        manifests: args.files,
+        recursive: args.recursive,
         images: args.images,
         mtls: args.mtls.into(),
         certificate_lifetime: args.cert_ttl,
@@ -210,6 +220,7 @@ fn up(name: LabName, state: StateRoot, args: Up) -> Result<u8, Error> {
     let mut lab = Lab::up(&options, |step| eprintln!("{step}"))?;
     lab.detach()?;
     let status = lab.status()?;
+    println!("KUBECONFIG={}", status.kubeconfig.display());
     if let Some(url) = &status.gateway_url {
         println!("GATEWAY_URL={url}");
     }

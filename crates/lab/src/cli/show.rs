@@ -15,6 +15,7 @@ pub(super) fn text(status: &Status) -> String {
             text.push_str(&format!("\n{}: {problem}", pod.id()));
         }
     }
+    text.push_str(&format!("\nKUBECONFIG={}", status.kubeconfig.display()));
     if let Some(url) = &status.gateway_url {
         text.push_str(&format!("\nGATEWAY_URL={url}"));
     }
@@ -71,6 +72,10 @@ mod tests {
         let pod = PodStatus {
             namespace: "default".into(),
             name: "p-0".into(),
+            uid: "u".into(),
+            workload: None,
+            started_at: "2026-01-01T00:00:00Z".into(),
+            ending: false,
             addresses: vec!["10.65.0.2".parse().unwrap()],
             service_account: "default".into(),
             interface: "cali0".into(),
@@ -81,6 +86,7 @@ mod tests {
         let status = Status {
             name: "lab".into(),
             phase: Phase::Running,
+            kubeconfig: "/k".into(),
             gateway_url: Some("http://127.0.0.1:1".into()),
             pods: vec![pod],
             services: vec![],
@@ -91,6 +97,7 @@ mod tests {
 NAMESPACE  POD  READY  STATUS            RESTARTS  SIDECAR  ADDRESSES
 default    p-0  0/1    CrashLoopBackOff  3         no       10.65.0.2
 default/p-0: container `app`: CrashLoopBackOff: no such file
+KUBECONFIG=/k
 GATEWAY_URL=http://127.0.0.1:1";
         assert_eq!(text(&status), want);
     }

@@ -5,34 +5,60 @@
 
 use std::process::{Child, Command};
 
+use rustix::event::{Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait};
 
 use crate::Error;
 use crate::error::At;
 
+/// The pause before a command that ended is started again.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
 /// A command that runs below this process.
 #[derive(Debug)]
 pub(crate) struct Init {
     child: Child,
+    kept: Option<(Command, Child)>,
 }
 
 impl Init {
     /// Starts the command.
     pub(crate) fn start(command: &mut Command) -> Result<Self, Error> {
         let program = command.get_program().to_owned();
-        Ok(Self { child: command.spawn().at("run", program)? })
+        Ok(Self { child: command.spawn().at("run", program)?, kept: None })
+    }
+
+    /// Starts one more command, which is started again whenever it ends.
+    pub(crate) fn keep(mut self, mut command: Command) -> Result<Self, Error> {
+        let program = command.get_program().to_owned();
+        let child = command.spawn().at("run", program)?;
+        self.kept = Some((command, child));
+        Ok(self)
     }
 
     /// Reaps until the command has ended; gives its exit status as a shell would.
-    pub(crate) fn wait(self) -> Result<u8, Error> {
+    pub(crate) fn wait(mut self) -> Result<u8, Error> {
         let child = i32::try_from(self.child.id()).unwrap_or_default();
         loop {
             match wait(WaitOptions::empty()) {
                 Ok(Some((pid, status))) if pid.as_raw_pid() == child => return Ok(code(status)),
+                Ok(Some((pid, _))) => self.start_again(pid)?,
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).at("wait for", format!("/proc/{child}")),
             }
         }
+    }
+
+    /// Starts the kept command again, if this process was it.
+    fn start_again(&mut self, ended: Pid) -> Result<(), Error> {
+        if let Some((command, child)) = &mut self.kept
+            && Ok(ended.as_raw_pid()) == i32::try_from(child.id())
+        {
+            // Nothing else is to be done meanwhile: whoever ends now is reaped after it.
+            let _ = poll(&mut [], Some(&PAUSE));
+            *child = command.spawn().at("run", command.get_program())?;
+        }
+        Ok(())
     }
 }
 

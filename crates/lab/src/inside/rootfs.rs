@@ -86,6 +86,9 @@ pub(crate) fn enter(sandbox: &Sandbox) -> Result<(), Error> {
     for (path, content) in &sandbox.files {
         root.file(path, content)?;
     }
+    for (path, target) in &sandbox.links {
+        root.link(target, path)?;
+    }
     for bind in &sandbox.binds {
         root.bind(bind)?;
     }

@@ -16,6 +16,8 @@ pub(crate) struct Sandbox {
     pub(crate) scratch: PathBuf,
     /// Files made for this container, by absolute path.
     pub(crate) files: BTreeMap<String, String>,
+    /// Symbolic links made for this container: path and target.
+    pub(crate) links: BTreeMap<String, String>,
     /// Parts of the machine that are seen.
     pub(crate) binds: Vec<Bind>,
     /// Program and arguments.

@@ -7,26 +7,21 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::plan::{
-    NODE_V4, NODE_V6, PodId, PodPlan, SERVICE_RANGE_V4, SERVICE_RANGE_V6, ServicePlan,
-};
+use crate::plan::{Link, NODE_V4, NODE_V6, PodId, SERVICE_RANGE_V4, SERVICE_RANGE_V6, ServicePlan};
 
 /// The node's table.
 const TABLE: &str = "inet lab";
 
-/// The rules of a node with these pods, and with no Service yet. Loaded before any pod has a
-/// link.
+/// The rules of a node without pods and Services. Loaded before any pod has a link.
 ///
 /// Connection tracking works in a namespace only once a rule asks for it. If the first such rule
 /// came with a policy, connections that are open by then would be unknown, and cut; so one is
 /// here from the start.
-pub(crate) fn base(pods: &[PodPlan]) -> String {
+pub(crate) fn base() -> String {
     let mut text = format!("table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n");
-    for (name, key, elements) in [
-        ("self4", "ipv4_addr . ipv4_addr", to_itself(pods, IpAddr::is_ipv4)),
-        ("self6", "ipv6_addr . ipv6_addr", to_itself(pods, IpAddr::is_ipv6)),
-    ] {
-        push_set(&mut text, name, key, &elements);
+    for (name, kind) in [("self4", "ipv4_addr"), ("self6", "ipv6_addr")] {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\tset {name} {{\n\t\ttype {kind} . {kind}\n\t}}");
     }
     // Writing to a String cannot fail.
     let _ = write!(
@@ -105,23 +100,20 @@ fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "ip" } else { "ip6" }
 }
 
-fn to_itself(pods: &[PodPlan], family: fn(&IpAddr) -> bool) -> Vec<String> {
-    let addresses = pods.iter().flat_map(|pod| &pod.link.addresses);
-    addresses.filter(|a| family(a)).map(|a| format!("{a} . {a}")).collect()
-}
-
-fn push_set(text: &mut String, name: &str, key: &str, elements: &[String]) {
-    let _ = write!(text, "\tset {name} {{\n\t\ttype {key}\n");
-    if !elements.is_empty() {
-        let _ = writeln!(text, "\t\telements = {{ {} }}", elements.join(", "));
+/// Lets a pod reach itself through a Service, or takes that back: `verb` is `add` or `delete`.
+pub(crate) fn hairpin(verb: &str, link: &Link) -> String {
+    let mut text = String::new();
+    for address in &link.addresses {
+        let set = if address.is_ipv4() { "self4" } else { "self6" };
+        let _ = writeln!(text, "{verb} element {TABLE} {set} {{ {address} . {address} }}");
     }
-    text.push_str("\t}\n");
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Backend, PortPlan, Transport};
+    use crate::plan::{Addresses, Backend, PortPlan, Transport};
 
     fn service(pods: &[&str]) -> ServicePlan {
         let backend = |pod: &&str| Backend {
@@ -164,8 +156,14 @@ mod tests {
 
     #[test]
     fn connections_are_tracked_from_the_start() {
-        let text = base(&[]);
-        assert!(text.contains("ct state established,related accept"), "{text}");
-        assert!(!text.contains("elements"), "an empty set has no list of elements: {text}");
+        assert!(base().contains("ct state established,related accept"), "{}", base());
+    }
+
+    #[test]
+    fn pods_may_reach_themselves() {
+        let link = Addresses::new(true).offer("a", "b").unwrap();
+        let want = "add element inet lab self4 { 10.65.0.2 . 10.65.0.2 }\n\
+                    add element inet lab self6 { fd00:65::2 . fd00:65::2 }\n";
+        assert_eq!(hairpin("add", &link), want);
     }
 }

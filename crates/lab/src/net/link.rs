@@ -33,6 +33,11 @@ pub(crate) fn node_end(link: &Link, process: u32) -> String {
     text
 }
 
+/// Takes a link away, if it is there.
+pub(crate) fn removal(link: &Link) -> String {
+    format!("link delete dev {}\n", link.interface)
+}
+
 /// The pod's end, run in the pod's network namespace.
 pub(crate) fn pod_end(link: &Link) -> String {
     let mut text = "link set dev lo up\nlink set dev eth0 up\n".to_owned();
@@ -57,10 +62,11 @@ pub(crate) fn pod_end(link: &Link) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Addresses;
 
     #[test]
     fn batches() {
-        let link = Link::new("default", "customer-0", 0, true).unwrap();
+        let link = Addresses::new(true).offer("default", "customer-0").unwrap();
         let node = node_end(&link, 7);
         assert!(node.contains("peer name eth0 address 02:8d:2d:e7:3b:77 netns 7\n"), "{node}");
         assert!(node.contains("route add 10.65.0.2 dev cali8d2de73b773 src 10.65.0.1\n"), "{node}");

@@ -1,6 +1,7 @@
-//! Addresses, link names and hardware addresses: all functions of a pod's name or position, so
-//! that the same manifests give the same lab.
+//! Addresses, link names and hardware addresses. Names are functions of the pod's; addresses are
+//! given out in turn, so that one that was given back is not soon another pod's.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
@@ -24,8 +25,8 @@ pub(crate) const GATEWAY_V6: Ipv6Addr =
 /// The hardware address of the node's end of every link, as in Calico.
 pub(crate) const NODE_MAC: &str = "ee:ee:ee:ee:ee:ee";
 
-/// Pods whose address is not of either range's first or last.
-const MAX_PODS: u16 = u16::MAX - 2;
+/// Pods whose address is not of either range's first or last, and as many Services.
+const MOST: u16 = u16::MAX - 2;
 
 /// The two ends of a pod's link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,41 +40,103 @@ pub(crate) struct Link {
     pub(crate) addresses: Vec<IpAddr>,
 }
 
+/// The addresses of pods: which are taken, and which comes next.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    v6: bool,
+    next: u16,
+    taken: BTreeSet<IpAddr>,
+}
+
+impl Addresses {
+    /// None is taken. IPv6 only where the machine has it.
+    pub(crate) fn new(v6: bool) -> Self {
+        Self { v6, next: 0, taken: BTreeSet::new() }
+    }
+
+    /// A link for a pod, with addresses that are nobody else's; none if there are none left. They are
+    /// offered until they are taken.
+    pub(crate) fn offer(&self, namespace: &str, pod: &str) -> Option<Link> {
+        let mut numbers = (self.next..MOST).chain(0..self.next);
+        let number = numbers.find(|number| !self.taken.contains(&pod_v4(*number)))?;
+        Some(Link::new(namespace, pod, number, self.v6))
+    }
+
+    /// Gives a link's addresses to its pod; the next offer begins after them.
+    pub(crate) fn take(&mut self, link: &Link) {
+        self.taken.extend(link.addresses.iter().copied());
+        if let Some(IpAddr::V4(v4)) = link.addresses.first() {
+            let [_, _, a, b] = v4.octets();
+            self.next = u16::from_be_bytes([a, b]).saturating_sub(1) % MOST;
+        }
+    }
+
+    /// Takes the addresses of a link back.
+    pub(crate) fn release(&mut self, link: &Link) {
+        for address in &link.addresses {
+            self.taken.remove(address);
+        }
+    }
+}
+
 impl Link {
-    /// The link of a pod. `position` counts the lab's pods from 0; none if there are too many.
-    pub(crate) fn new(namespace: &str, pod: &str, position: usize, v6: bool) -> Option<Self> {
-        let position = u16::try_from(position).ok().filter(|p| *p < MAX_PODS)?;
+    /// The link of a pod with the addresses of a number below [`MOST`].
+    fn new(namespace: &str, pod: &str, number: u16, v6: bool) -> Self {
         let digest = Sha1::digest(format!("{namespace}.{pod}"));
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let [a, b, c, d, e, ..] = <[u8; 20]>::from(digest);
         // The second bit of the first byte marks an address that no manufacturer gave out.
         let mac = format!("02:{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}");
-        let interface = format!("cali{}", hex.get(..11)?);
-        let mut addresses = vec![pod_v4(position)];
-        addresses.extend(v6.then(|| pod_v6(position)));
-        Some(Self { interface, mac, addresses })
+        let interface = format!("cali{}", hex.get(..11).unwrap_or_default());
+        let mut addresses = vec![pod_v4(number)];
+        addresses.extend(v6.then(|| pod_v6(number)));
+        Self { interface, mac, addresses }
     }
 }
 
 /// The first pod comes after the node.
-fn pod_v4(position: u16) -> IpAddr {
-    let [a, b] = (position + 2).to_be_bytes();
+fn pod_v4(number: u16) -> IpAddr {
+    let [a, b] = number.saturating_add(2).to_be_bytes();
     Ipv4Addr::new(10, 65, a, b).into()
 }
 
-fn pod_v6(position: u16) -> IpAddr {
-    Ipv6Addr::new(0xfd00, 0x65, 0, 0, 0, 0, 0, position + 2).into()
+fn pod_v6(number: u16) -> IpAddr {
+    Ipv6Addr::new(0xfd00, 0x65, 0, 0, 0, 0, 0, number.saturating_add(2)).into()
 }
 
-/// The addresses of a Service by its position among the lab's Services; none if there are too
-/// many.
-pub(crate) fn service(position: usize, v6: bool) -> Option<Vec<IpAddr>> {
-    let position = u16::try_from(position).ok().filter(|p| *p < MAX_PODS)? + 1;
-    let [a, b] = position.to_be_bytes();
-    let mut addresses = vec![Ipv4Addr::new(10, 96, a, b).into()];
-    let own = Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, position);
-    addresses.extend(v6.then_some(IpAddr::from(own)));
-    Some(addresses)
+/// The first addresses for a Service that are not taken, of the families asked for (true is IPv4),
+/// all of one number; none if there are none left.
+pub(crate) fn cluster_addresses(
+    families: &[bool],
+    taken: &BTreeSet<IpAddr>,
+) -> Option<Vec<IpAddr>> {
+    let of = |number: u16| -> Vec<IpAddr> {
+        families
+            .iter()
+            .map(|v4| if *v4 { service_v4(number) } else { service_v6(number) })
+            .collect()
+    };
+    let free = |number: &u16| {
+        !taken.contains(&service_v4(*number)) && !taken.contains(&service_v6(*number))
+    };
+    (1..=MOST).find(free).map(of)
+}
+
+fn service_v4(number: u16) -> IpAddr {
+    let [a, b] = number.to_be_bytes();
+    Ipv4Addr::new(10, 96, a, b).into()
+}
+
+fn service_v6(number: u16) -> IpAddr {
+    Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, 0, number).into()
+}
+
+/// Whether an address is one that a Service can have.
+pub(crate) fn is_cluster_address(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => matches!(v4.octets(), [10, 96, ..]),
+        IpAddr::V6(v6) => matches!(v6.segments(), [0xfd00, 0x96, 0, 0, ..]),
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +146,7 @@ mod tests {
     #[test]
     fn interface_names_follow_calicos_rule() {
         // printf 'default.customer-0' | sha1sum
-        let link = Link::new("default", "customer-0", 0, true).unwrap();
+        let link = Addresses::new(true).offer("default", "customer-0").unwrap();
         assert_eq!(link.interface, "cali8d2de73b773");
         assert_eq!(link.interface.len(), 15, "the kernel's limit");
         assert_eq!(link.mac, "02:8d:2d:e7:3b:77");
@@ -92,13 +155,37 @@ mod tests {
     }
 
     #[test]
-    fn addresses_stay_in_their_range() {
-        for (position, v4) in [(0, "10.65.0.2"), (254, "10.65.1.0"), (65_532, "10.65.255.254")] {
-            let link = Link::new("a", "b", position, false).unwrap();
-            assert_eq!(link.addresses, [v4.parse::<IpAddr>().unwrap()]);
+    fn addresses_come_in_turn_and_come_back() {
+        fn next(addresses: &mut Addresses) -> Link {
+            let link = addresses.offer("a", "b").unwrap();
+            addresses.take(&link);
+            link
         }
-        assert_eq!(Link::new("a", "b", 65_533, false), None);
-        assert_eq!(service(0, true).unwrap()[0].to_string(), "10.96.0.1");
-        assert_eq!(service(65_533, true), None);
+        let mut addresses = Addresses::new(false);
+        let links: Vec<Link> = (0..MOST).map(|_| next(&mut addresses)).collect();
+        for (position, v4) in [(0, "10.65.0.2"), (254, "10.65.1.0"), (65_532, "10.65.255.254")] {
+            assert_eq!(links[position].addresses, [v4.parse::<IpAddr>().unwrap()]);
+        }
+        assert_eq!(addresses.offer("a", "b"), None);
+        addresses.release(&links[7]);
+        assert_eq!(next(&mut addresses).addresses, links[7].addresses);
+        let mut few = Addresses::new(false);
+        let first = next(&mut few);
+        few.release(&first);
+        assert_ne!(next(&mut few).addresses, first.addresses, "not at once");
+    }
+
+    #[test]
+    fn services_take_the_first_free_number() {
+        let text = |families: &[bool], taken: &[&str]| {
+            let taken = taken.iter().map(|text| text.parse().unwrap()).collect();
+            let found = cluster_addresses(families, &taken).unwrap();
+            found.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(text(&[true], &[]), "10.96.0.1");
+        assert_eq!(text(&[true], &["10.96.0.1", "fd00:96::2"]), "10.96.0.3");
+        assert_eq!(text(&[false, true], &["10.96.0.1"]), "fd00:96::2,10.96.0.2");
+        assert!(is_cluster_address(&service_v6(9)) && is_cluster_address(&service_v4(700)));
+        assert!(!is_cluster_address(&pod_v4(1)) && !is_cluster_address(&pod_v6(1)));
     }
 }

@@ -52,6 +52,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) find: &'a dyn Fn(&str) -> Option<PathBuf>,
     /// The value of a key of a Secret of the pod's namespace.
     pub(crate) secret: &'a dyn Fn(&str, &str) -> Option<String>,
+    /// The value of a key of a ConfigMap of the pod's namespace.
+    pub(crate) config: &'a dyn Fn(&str, &str) -> Option<String>,
 }
 
 /// Plans a container; `field` is its path in the document.
@@ -157,16 +159,22 @@ fn value(variable: &EnvVar, around: &Surroundings<'_>) -> Result<Option<String>,
             .map(Some)
             .ok_or_else(|| format!("valueFrom.fieldRef: `{path}` is not known here"));
     }
-    if let (Some(name), Some(key)) = (text("/secretKeyRef/name"), text("/secretKeyRef/key")) {
-        let optional = source.pointer("/secretKeyRef/optional").and_then(Value::as_bool);
-        return match (around.secret)(name, key) {
-            None if optional != Some(true) => {
-                Err(format!("valueFrom.secretKeyRef: no key `{key}` in a Secret `{name}`"))
-            }
-            found => Ok(found),
-        };
+    for (field, what, find) in
+        [("secretKeyRef", "Secret", around.secret), ("configMapKeyRef", "ConfigMap", around.config)]
+    {
+        let part = |name: &str| text(&format!("/{field}/{name}"));
+        if let (Some(name), Some(key)) = (part("name"), part("key")) {
+            let optional = source.pointer(&format!("/{field}/optional")).and_then(Value::as_bool);
+            return match find(name, key) {
+                None if optional != Some(true) => {
+                    Err(format!("valueFrom.{field}: no key `{key}` in a {what} `{name}`"))
+                }
+                found => Ok(found),
+            };
+        }
     }
-    Err("valueFrom: only `fieldRef` and `secretKeyRef` are supported in the lab".to_owned())
+    let known = "`fieldRef`, `secretKeyRef` and `configMapKeyRef`";
+    Err(format!("valueFrom: only {known} are supported in the lab"))
 }
 
 fn field_value(path: &str, around: &Surroundings<'_>) -> Option<String> {
@@ -255,6 +263,7 @@ mod tests {
             images: &images,
             find: &|name| (name != "missing").then(|| format!("/usr/bin/{name}").into()),
             secret: &|name, key| (name == "s" && key == "k").then(|| "v".to_owned()),
+            config: &|_, _| None,
         };
         then(&around, &serde_json::from_value(container).unwrap())
     }
@@ -295,7 +304,11 @@ mod tests {
             (serde_json::json!({"fieldRef": {"fieldPath": "metadata.uid"}}), Err("metadata.uid")),
             (serde_json::json!({"secretKeyRef": {"name": "s", "key": "k"}}), Ok("v")),
             (serde_json::json!({"secretKeyRef": {"name": "s", "key": "no"}}), Err("no key `no`")),
-            (serde_json::json!({"configMapKeyRef": {"name": "c", "key": "k"}}), Err("supported")),
+            (
+                serde_json::json!({"configMapKeyRef": {"name": "c", "key": "k"}}),
+                Err("a ConfigMap `c`"),
+            ),
+            (serde_json::json!({"resourceFieldRef": {}}), Err("supported")),
         ] {
             let container = serde_json::json!({"name": "c", "image": "i", "env": [from(source)]});
             match (planned(container), want) {

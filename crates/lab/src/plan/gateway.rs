@@ -156,17 +156,23 @@ impl Ingress {
         self.gateways.iter().flat_map(|g| &g.servers).map(|server| server.port.number).collect()
     }
 
-    /// What the gateway serves. An error comes with the position of its resource.
+    /// What the gateway serves, and what is wrong with which resource, by its position: such a one is
+    /// left out as a whole.
     pub(crate) fn listeners(
         &self,
         services: &[ServicePlan],
-    ) -> Result<Vec<GatewayListener>, (usize, FieldError)> {
+    ) -> (Vec<GatewayListener>, Vec<(usize, FieldError)>) {
+        let mut errors = Vec::new();
         let mut listeners: BTreeMap<u16, Vec<VirtualHost>> =
             self.ports().into_iter().map(|port| (port, Vec::new())).collect();
         for virtual_service in &self.virtual_services {
-            let routes = virtual_service
-                .routes(services)
-                .map_err(|error| (virtual_service.resource, error))?;
+            let routes = match virtual_service.routes(services) {
+                Ok(routes) => routes,
+                Err(error) => {
+                    errors.push((virtual_service.resource, error));
+                    continue;
+                }
+            };
             for gateway in self.gateways.iter().filter(|g| virtual_service.uses(g)) {
                 for server in &gateway.servers {
                     let hosts = common_hosts(server, &virtual_service.spec.hosts);
@@ -176,7 +182,7 @@ impl Ingress {
             }
         }
         let listener = |(port, virtual_hosts)| GatewayListener { port, virtual_hosts };
-        Ok(listeners.into_iter().map(listener).collect())
+        (listeners.into_iter().map(listener).collect(), errors)
     }
 }
 
@@ -328,10 +334,14 @@ mod tests {
         let mut ingress = Ingress::default();
         ingress.add(0, &object("Gateway", &gateway()))?;
         ingress.add(1, &object("VirtualService", virtual_service))?;
-        ingress.listeners(&[customer()]).map_err(|(position, error)| {
-            assert_eq!(position, 1);
-            error
-        })
+        let (listeners, mut errors) = ingress.listeners(&[customer()]);
+        match errors.pop() {
+            None => Ok(listeners),
+            Some((position, error)) => {
+                assert_eq!(position, 1);
+                Err(error)
+            }
+        }
     }
 
     #[test]

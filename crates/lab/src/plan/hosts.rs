@@ -3,16 +3,13 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use super::PodId;
 use super::service::ServicePlan;
 
 /// The hosts file of a pod: itself, and every Service by each of its names. The shortest name
 /// belongs to the pod's own namespace alone.
-pub(crate) fn hosts(
-    namespace: &str,
-    pod: &str,
-    addresses: &[IpAddr],
-    services: &[ServicePlan],
-) -> String {
+pub(crate) fn hosts(id: &PodId, addresses: &[IpAddr], services: &[ServicePlan]) -> String {
+    let PodId { namespace, name: pod } = id;
     let mut text = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n".to_owned();
     for address in addresses {
         // Writing to a String cannot fail.
@@ -48,7 +45,8 @@ mod tests {
             pods: vec![],
         };
         let services = [service("a", "x", "10.96.0.1"), service("b", "x", "fd00:96::2")];
-        let text = hosts("a", "p-0", &["10.65.0.2".parse().unwrap()], &services);
+        let id: PodId = "a/p-0".parse().unwrap();
+        let text = hosts(&id, &["10.65.0.2".parse().unwrap()], &services);
         let lines: Vec<_> = text.lines().skip(2).collect();
         assert_eq!(
             lines,

@@ -39,7 +39,7 @@ pub(crate) struct Image {
 }
 
 /// All image maps given, in order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ImageMap {
     images: Vec<Image>,
 }

@@ -1,16 +1,17 @@
-//! What a lab runs, worked out from manifests before anything is started.
+//! What the lab runs of what the API server holds: pure, but for the look-up of programs, which is
+//! passed in.
 //!
-//! Building a plan is pure, but for the look-up of programs which is passed in. Every mistake in
-//! the input shows here, with its place; what remains can only fail because the machine refuses.
+//! The same code works out a pod when its time has come and checks manifests before anything is
+//! started, so every mistake in them shows with its place.
 
 mod address;
-mod build;
+mod check;
 mod container;
-mod documents;
 mod gateway;
 mod hosts;
 mod image;
 mod inventory;
+mod planner;
 mod proxy;
 mod service;
 mod volume;
@@ -25,46 +26,49 @@ use serde_json::Value;
 use tortie_model::ObjectMeta;
 
 pub(crate) use address::{
-    GATEWAY_V4, GATEWAY_V6, Link, NODE_MAC, NODE_V4, NODE_V6, SERVICE_RANGE_V4, SERVICE_RANGE_V6,
+    Addresses, GATEWAY_V4, GATEWAY_V6, Link, NODE_MAC, NODE_V4, NODE_V6, SERVICE_RANGE_V4,
+    SERVICE_RANGE_V6, cluster_addresses,
 };
-pub(crate) use build::{Inputs, build};
+pub(crate) use check::check;
 pub(crate) use container::{ContainerPlan, PATH as CONTAINER_PATH};
-pub(crate) use documents::{is_policy, list};
-pub(crate) use proxy::{ProxyPlan, view};
-pub(crate) use service::ServicePlan;
+pub(crate) use gateway::{
+    ACCOUNT as GATEWAY_ACCOUNT, LABELS as GATEWAY_LABELS, NAME as GATEWAY_NAME,
+    NAMESPACE as GATEWAY_NAMESPACE,
+};
+pub(crate) use hosts::{hosts, resolv_conf};
+pub(crate) use inventory::Inventory;
+pub(crate) use planner::{Machine, Planner};
+pub(crate) use proxy::{
+    ProxyPlan, gateway as gateway_proxy, images, sidecar as sidecar_proxy, view,
+};
 #[cfg(test)]
 pub(crate) use service::{Backend, PortPlan, Transport};
-pub(crate) use volume::{Item, MountPlan, SecretVolume, VolumePlan, VolumeSource};
+pub(crate) use service::{ServicePlan, families};
+pub(crate) use volume::{Chosen, Item, MountPlan, VolumePlan, number_modes};
 
 /// The name of the one node.
 pub(crate) const NODE_NAME: &str = "node";
 /// The trust domain of every lab.
 pub(crate) const TRUST_DOMAIN: &str = "cluster.local";
 
-/// Everything a lab runs.
+/// What holds for a lab from its start to its end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Plan {
-    /// Pods, the ingress gateway's last.
-    pub(crate) pods: Vec<PodPlan>,
-    /// Services.
-    pub(crate) services: Vec<ServicePlan>,
-    /// Service accounts, each of which gets a certificate.
-    pub(crate) accounts: Vec<Account>,
-    /// Secrets from the manifests.
-    pub(crate) secrets: Vec<SecretPlan>,
-    /// What the agent reads: the cluster, without policies and without Secrets.
-    pub(crate) cluster: Value,
-    /// What the authorizers read: tiers and policies at the start.
-    pub(crate) policies: Value,
+pub(crate) struct Settings {
+    /// What is given to the API server at the start, in order.
+    pub(crate) documents: Vec<Value>,
+    /// Image maps that come before those of the API server.
+    pub(crate) images: Vec<Value>,
     /// Tortie's executable.
     pub(crate) executable: PathBuf,
-    /// Where Envoy is, if anything needs it.
+    /// Where Envoy is, if it was found.
     pub(crate) envoy: Option<PathBuf>,
+    /// Whether sidecars serve clients without a certificate.
+    pub(crate) permissive: bool,
     /// Lifetime of workload certificates, in seconds.
     pub(crate) certificate_seconds: u64,
-    /// The gateway's port for clients outside the lab.
-    pub(crate) gateway_port: Option<u16>,
+    /// The API server's port for clients outside the lab.
+    pub(crate) api_port: u16,
     /// Whether an ordinary user started the lab, so that there is one user id only.
     pub(crate) rootless: bool,
 }
@@ -75,6 +79,8 @@ pub(crate) struct Plan {
 pub(crate) struct PodPlan {
     /// Namespace and name.
     pub(crate) id: PodId,
+    /// What tells it from others of its name, before and after it.
+    pub(crate) uid: String,
     /// Labels.
     pub(crate) labels: BTreeMap<String, String>,
     /// Service account.
@@ -83,6 +89,8 @@ pub(crate) struct PodPlan {
     pub(crate) link: Link,
     /// When ended containers start again.
     pub(crate) restart: Restart,
+    /// How long it may take to end when it is asked to, in seconds.
+    pub(crate) grace: u64,
     /// Volumes.
     pub(crate) volumes: Vec<VolumePlan>,
     /// What runs before the others, one after the other.
@@ -91,10 +99,6 @@ pub(crate) struct PodPlan {
     pub(crate) containers: Vec<ContainerPlan>,
     /// Container ports by name.
     pub(crate) named_ports: BTreeMap<String, u16>,
-    /// `/etc/hosts`.
-    pub(crate) hosts: String,
-    /// `/etc/resolv.conf`.
-    pub(crate) resolv_conf: String,
     /// Its Envoy, if any.
     pub(crate) proxy: Option<ProxyPlan>,
 }
@@ -108,22 +112,10 @@ pub(crate) struct PodId {
 }
 
 /// A service account.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Account {
     pub(crate) namespace: String,
     pub(crate) name: String,
-}
-
-/// A Secret from the manifests.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SecretPlan {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) type_: String,
-    /// Contents by key.
-    pub(crate) data: BTreeMap<String, Vec<u8>>,
 }
 
 /// When an ended container starts again.
@@ -138,17 +130,10 @@ pub(crate) enum Restart {
     Never,
 }
 
-/// What a secret holds never reaches a log.
-impl fmt::Debug for SecretPlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret {}/{}", self.namespace, self.name)
-    }
-}
-
 impl PodPlan {
     /// Whether its traffic passes an Envoy with an authorizer.
     pub(crate) fn has_sidecar(&self) -> bool {
-        self.proxy.as_ref().is_some_and(|proxy| proxy.redirect.is_some())
+        matches!(self.proxy, Some(ProxyPlan::Sidecar { .. }))
     }
 }
 
@@ -192,7 +177,7 @@ pub(crate) fn certificate_secret(account: &str) -> String {
 }
 
 /// The namespace of an object that has one; the API server's default otherwise.
-fn namespace_of(metadata: &ObjectMeta) -> &str {
+pub(crate) fn namespace_of(metadata: &ObjectMeta) -> &str {
     metadata.namespace.as_deref().unwrap_or("default")
 }
 

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tortie_mesh::DEFAULT_MARK;
 use tortie_mesh::envoy::{
     Admin, Authorizer, DEFAULT_AUTHORIZER_TIMEOUT, DEFAULT_DETECT_TIMEOUT, Gateway,
@@ -25,6 +24,8 @@ pub(crate) mod view {
     pub(crate) const BOOTSTRAP: &str = "/etc/envoy/bootstrap.json";
     /// Certificates; watched by Envoy, so nothing else is here.
     pub(crate) const SDS: &str = "/etc/envoy/sds";
+    /// Listeners and clusters; watched by Envoy too.
+    pub(crate) const XDS: &str = "/etc/envoy/xds";
     /// Sockets.
     pub(crate) const RUN: &str = "/run/tortie";
     /// The authorizer's socket.
@@ -36,20 +37,35 @@ pub(crate) mod view {
     pub(crate) const POLICY_SYNC: &str = "/var/run/felix/nodeagent";
     /// That socket.
     pub(crate) const POLICY_SYNC_SOCKET: &str = "/var/run/felix/nodeagent/socket";
+    /// The folder of the hosts file, which changes while containers run.
+    pub(crate) const NAMES: &str = "/etc/names";
     /// The Envoy binary.
     pub(crate) const ENVOY: &str = "/opt/tortie/envoy";
     /// Tortie's own binary.
     pub(crate) const TORTIE: &str = "/opt/tortie/tortie";
 }
 
+/// What the containers of Envoy and authorizer have for images.
+pub(crate) mod images {
+    /// A sidecar's Envoy.
+    pub(crate) const SIDECAR: &str = "tortie.dev/istio-proxy";
+    /// The authorizer beside it.
+    pub(crate) const AUTHORIZER: &str = "tortie.dev/tortie-authz";
+    /// The ingress gateway.
+    pub(crate) const GATEWAY: &str = "tortie.dev/ingress-gateway";
+}
+
 /// The Envoy of a pod.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ProxyPlan {
-    /// Envoy's configuration.
-    pub(crate) bootstrap: Value,
-    /// The rules that lead the pod's traffic through it; none for the ingress gateway.
-    pub(crate) redirect: Option<String>,
+pub(crate) enum ProxyPlan {
+    /// Everything that enters or leaves the pod passes it.
+    Sidecar {
+        /// The rules that see to that.
+        redirect: String,
+    },
+    /// It is what the pod is for: the ingress gateway.
+    Gateway,
 }
 
 /// What Envoys have in common.
@@ -61,22 +77,23 @@ fn proxy(pod: &PodId, addresses: &[IpAddr]) -> Result<Proxy, String> {
         trust_domain,
         addresses: addresses.to_vec(),
         sds_dir: view::SDS.into(),
+        xds_dir: Some(view::XDS.into()),
         admin: Some(Admin::Socket(view::ADMIN_SOCKET.into())),
         access_log: "/dev/stdout".into(),
         connect_timeout: CONNECT_TIMEOUT,
     })
 }
 
-/// The bootstrap of a pod's sidecar.
-pub(super) fn sidecar(
+/// The configuration of a pod's sidecar among these pods and Services.
+pub(crate) fn sidecar(
     pod: &PodPlan,
     mtls: MutualTls,
-    pods: &[PodPlan],
+    pods: &[&PodPlan],
     services: &[ServicePlan],
-) -> Result<Value, String> {
+) -> Result<Sidecar, String> {
     let meshed_pods = pods.iter().filter(|pod| pod.has_sidecar()).flat_map(|p| &p.link.addresses);
     let meshed_services = services.iter().filter(|s| s.meshed()).flat_map(|s| &s.addresses);
-    let sidecar = Sidecar {
+    Ok(Sidecar {
         proxy: proxy(&pod.id, &pod.link.addresses)?,
         mtls,
         authorizer: Authorizer {
@@ -86,12 +103,10 @@ pub(super) fn sidecar(
         mesh: meshed_pods.chain(meshed_services).copied().map(Into::into).collect(),
         mark: DEFAULT_MARK,
         detect_timeout: DEFAULT_DETECT_TIMEOUT,
-    };
-    sidecar.bootstrap().map_err(|error| error.to_string())
+    })
 }
 
-/// The bootstrap of the ingress gateway.
-pub(super) fn gateway(pod: &PodPlan, listeners: Vec<GatewayListener>) -> Result<Value, String> {
-    let gateway = Gateway { proxy: proxy(&pod.id, &pod.link.addresses)?, listeners };
-    gateway.bootstrap().map_err(|error| error.to_string())
+/// The configuration of the ingress gateway.
+pub(crate) fn gateway(pod: &PodPlan, listeners: Vec<GatewayListener>) -> Result<Gateway, String> {
+    Ok(Gateway { proxy: proxy(&pod.id, &pod.link.addresses)?, listeners })
 }

@@ -102,12 +102,12 @@ impl ServicePlan {
     }
 }
 
-/// Plans a Service by its position among the lab's Services.
+/// Plans a Service with these addresses of its own.
 pub(crate) fn plan(
-    position: usize,
     resource: &Resource,
     service: &Service,
-    pods: &[PodPlan],
+    addresses: Vec<IpAddr>,
+    pods: &[&PodPlan],
     v6: bool,
 ) -> Result<ServicePlan, FieldError> {
     if service.spec.type_.as_deref() == Some("ExternalName") {
@@ -117,19 +117,10 @@ pub(crate) fn plan(
     let namespace = super::namespace_of(&service.metadata).to_owned();
     let ports = service.spec.ports.iter().enumerate().map(|(i, port)| plan_port(i, port));
     let families = families(&resource.raw, v6);
-    let own = |addresses: Vec<IpAddr>| -> Vec<IpAddr> {
-        addresses.into_iter().filter(|a| families.contains(&a.is_ipv4())).collect()
-    };
-    let addresses = match service.spec.cluster_ip.as_deref() {
-        Some("None") => Vec::new(),
-        _ => own(address::service(position, v6).ok_or_else(|| {
-            FieldError::new("metadata.name", "the lab has no address left for this Service")
-        })?),
-    };
     let selected = pods.iter().filter(|pod| pod.id.namespace == namespace && selects(service, pod));
-    let backend = |pod: &PodPlan| Backend {
+    let backend = |pod: &&PodPlan| Backend {
         pod: pod.id.clone(),
-        addresses: own(pod.link.addresses.clone()),
+        addresses: of_families(&pod.link.addresses, &families),
         ports: service.spec.ports.iter().map(|port| target(port, pod)).collect(),
         meshed: pod.has_sidecar(),
     };
@@ -140,6 +131,38 @@ pub(crate) fn plan(
         pods: selected.map(backend).collect(),
         namespace,
     })
+}
+
+fn of_families(addresses: &[IpAddr], families: &[bool]) -> Vec<IpAddr> {
+    addresses.iter().copied().filter(|a| families.contains(&a.is_ipv4())).collect()
+}
+
+/// Whether a Service has no address of its own.
+pub(crate) fn is_headless(service: &Service) -> bool {
+    service.spec.cluster_ip.as_deref() == Some("None")
+}
+
+/// The addresses that a Service says it has.
+pub(crate) fn given_addresses(service: &Value) -> Result<Vec<IpAddr>, FieldError> {
+    let listed = service.pointer("/spec/clusterIPs").and_then(Value::as_array);
+    let single = service.pointer("/spec/clusterIP");
+    let texts: Vec<&Value> = match listed {
+        Some(listed) if !listed.is_empty() => listed.iter().collect(),
+        _ => single.into_iter().collect(),
+    };
+    let texts = texts.into_iter().filter_map(Value::as_str).filter(|t| !matches!(*t, "" | "None"));
+    let addresses = texts.map(|text| match text.parse() {
+        Ok(address) if address::is_cluster_address(&address) => Ok(address),
+        _ => {
+            let reason = format!(
+                "`{text}` is not of {} or {}",
+                address::SERVICE_RANGE_V4,
+                address::SERVICE_RANGE_V6
+            );
+            Err(FieldError::new("spec.clusterIP", reason))
+        }
+    });
+    addresses.collect()
 }
 
 /// A Service without a selector selects nothing.
@@ -175,7 +198,7 @@ fn target(port: &ServicePort, pod: &PodPlan) -> Option<u16> {
 
 /// The families of a Service, as "is IPv4": IPv4 alone unless it asks for more, as in a dual-stack
 /// cluster.
-fn families(service: &Value, v6: bool) -> Vec<bool> {
+pub(crate) fn families(service: &Value, v6: bool) -> Vec<bool> {
     let policy = service.pointer("/spec/ipFamilyPolicy").and_then(Value::as_str);
     let listed = service.pointer("/spec/ipFamilies").and_then(Value::as_array);
     let listed: Vec<_> = listed.into_iter().flatten().filter_map(Value::as_str).collect();

@@ -3,7 +3,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use tortie_model::{Container, FieldError, IntOrString, Volume};
+use tortie_model::{Container, FieldError, IntOrString};
 
 /// Permission bits of a Secret's files when nothing is said.
 const DEFAULT_MODE: u32 = 0o644;
@@ -23,22 +23,24 @@ pub(crate) struct VolumePlan {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum VolumeSource {
     /// The keys of a Secret of the pod's namespace.
-    Secret(SecretVolume),
+    Secret(Chosen),
+    /// The keys of a ConfigMap of the pod's namespace.
+    ConfigMap(Chosen),
     /// Nothing at first.
     EmptyDir,
 }
 
-/// Which keys of a Secret become which files.
+/// Which keys of a Secret or ConfigMap become which files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SecretVolume {
-    /// The Secret's name.
-    pub(crate) secret: String,
+pub(crate) struct Chosen {
+    /// The name of the Secret or ConfigMap.
+    pub(crate) name: String,
     /// Chosen keys; all, under their own names, if there is no list.
     pub(crate) items: Option<Vec<Item>>,
     /// Permission bits.
     pub(crate) mode: u32,
-    /// Whether the pod may start without the Secret, or without a key.
+    /// Whether the pod may start without it, or without a key.
     pub(crate) optional: bool,
 }
 
@@ -69,11 +71,22 @@ pub(crate) struct MountPlan {
     pub(crate) read_only: bool,
 }
 
-/// A Secret's fields in a volume, as written.
+/// A volume, as written, as far as the lab knows its kinds.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Written {
+    name: String,
+    secret: Option<Value>,
+    config_map: Option<Value>,
+    empty_dir: Option<Value>,
+}
+
+/// The fields of a Secret or ConfigMap in a volume, as written.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct SecretSource {
-    secret_name: String,
+struct Source {
+    secret_name: Option<String>,
+    name: Option<String>,
     items: Option<Vec<Item>>,
     #[serde(default, deserialize_with = "mode")]
     default_mode: Option<u32>,
@@ -95,38 +108,76 @@ fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
     bits.map(Some).ok_or_else(|| D::Error::custom("permission bits must be 0 to 0777"))
 }
 
-/// Plans a volume; `field` is its path in the document.
-pub(crate) fn plan(field: &str, volume: &Volume) -> Result<VolumePlan, FieldError> {
-    if !super::is_label(&volume.name) {
-        let reason = format!("`{}` is not a DNS label", volume.name);
+/// Writes the permission bits of a document's volumes as the numbers they are to an API server.
+pub(crate) fn number_modes(document: &mut Value) {
+    for volumes in ["/spec/volumes", "/spec/template/spec/volumes"] {
+        let volumes = document.pointer_mut(volumes).and_then(Value::as_array_mut);
+        for volume in volumes.into_iter().flatten() {
+            for source in ["secret", "configMap"] {
+                let Some(source) = volume.get_mut(source) else { continue };
+                number(source, "defaultMode");
+                let items = source.get_mut("items").and_then(Value::as_array_mut);
+                items.into_iter().flatten().for_each(|item| number(item, "mode"));
+            }
+        }
+    }
+}
+
+fn number(fields: &mut Value, name: &str) {
+    let Some(value) = fields.get_mut(name) else { return };
+    if value.is_string()
+        && let Ok(Some(bits)) = mode(value.clone())
+    {
+        *value = bits.into();
+    }
+}
+
+/// Plans a volume, as written; `field` is its path in the document.
+pub(crate) fn plan(field: &str, volume: &Value) -> Result<VolumePlan, FieldError> {
+    let written: Written = serde_json::from_value(volume.clone())
+        .map_err(|error| FieldError::new(field, error.to_string()))?;
+    if !super::is_label(&written.name) {
+        let reason = format!("`{}` is not a DNS label", written.name);
         return Err(FieldError::new(format!("{field}.name"), reason));
     }
-    let source = match (&volume.secret, &volume.empty_dir) {
-        (Some(secret), None) => VolumeSource::Secret(secret_volume(field, secret)?),
-        (None, Some(_)) => VolumeSource::EmptyDir,
+    let source = match (&written.secret, &written.config_map, &written.empty_dir) {
+        (Some(secret), None, None) => {
+            VolumeSource::Secret(chosen(&format!("{field}.secret"), "secretName", secret)?)
+        }
+        (None, Some(config), None) => {
+            VolumeSource::ConfigMap(chosen(&format!("{field}.configMap"), "name", config)?)
+        }
+        (None, None, Some(_)) => VolumeSource::EmptyDir,
         _ => {
             let reason = format!(
-                "volume `{}`: only `secret` and `emptyDir` volumes exist in the lab",
-                volume.name
+                "volume `{}`: only `secret`, `configMap` and `emptyDir` volumes exist in the lab",
+                written.name
             );
             return Err(FieldError::new(field, reason));
         }
     };
-    Ok(VolumePlan { name: volume.name.clone(), source })
+    Ok(VolumePlan { name: written.name, source })
 }
 
-fn secret_volume(field: &str, secret: &Value) -> Result<SecretVolume, FieldError> {
-    let field = format!("{field}.secret");
-    let written: SecretSource = serde_json::from_value(secret.clone())
-        .map_err(|error| FieldError::new(&field, error.to_string()))?;
+/// Reads a Secret's or ConfigMap's fields, of which `key` has its name.
+fn chosen(field: &str, key: &str, source: &Value) -> Result<Chosen, FieldError> {
+    let written: Source = serde_json::from_value(source.clone())
+        .map_err(|error| FieldError::new(field, error.to_string()))?;
     for item in written.items.iter().flatten() {
         if !is_relative(&item.path) {
             let reason = format!("`{}` must be relative, without `..`", item.path);
             return Err(FieldError::new(format!("{field}.items"), reason));
         }
     }
-    Ok(SecretVolume {
-        secret: written.secret_name,
+    let name = match (written.secret_name, written.name) {
+        (Some(name), None) if key == "secretName" => name,
+        (None, Some(name)) if key == "name" => name,
+        _ => {
+            return Err(FieldError::new(format!("{field}.{key}"), "is required, and nothing else"));
+        }
+    };
+    Ok(Chosen {
+        name,
         items: written.items,
         mode: written.default_mode.unwrap_or(DEFAULT_MODE),
         optional: written.optional,
@@ -156,7 +207,7 @@ pub(crate) fn mounts(
             volume: volume.name.clone(),
             path: mount.mount_path.clone(),
             sub_path: mount.sub_path.clone(),
-            read_only: mount.read_only || matches!(volume.source, VolumeSource::Secret(_)),
+            read_only: mount.read_only || volume.source != VolumeSource::EmptyDir,
         })
     });
     planned.collect()
@@ -192,7 +243,7 @@ mod tests {
     use super::*;
 
     fn volume(value: Value) -> Result<VolumePlan, FieldError> {
-        plan("spec.volumes[0]", &serde_json::from_value(value).unwrap())
+        plan("spec.volumes[0]", &value)
     }
 
     #[test]
@@ -207,14 +258,17 @@ mod tests {
             volume(json!({"name": "v", "emptyDir": {}})).unwrap().source,
             VolumeSource::EmptyDir
         );
+        let config = volume(json!({"name": "v", "configMap": {"name": "c"}})).unwrap().source;
+        assert!(matches!(config, VolumeSource::ConfigMap(chosen) if chosen.name == "c"));
         for (value, want) in [
-            (json!({"name": "v", "configMap": {}}), "only `secret`"),
+            (json!({"name": "v", "hostPath": {}}), "only `secret`"),
+            (json!({"name": "v", "configMap": {}}), "configMap.name: is required"),
             (
                 json!({"name": "v", "secret": {"secretName": "s", "defaultMode": "rw"}}),
                 "permission bits",
             ),
             (json!({"name": "../v", "emptyDir": {}}), "DNS label"),
-            (json!({"name": "v", "secret": {"name": "s"}}), "unknown field `name`"),
+            (json!({"name": "v", "secret": {"name": "s"}}), "secretName: is required"),
             (
                 json!({"name": "v", "secret": {"secretName": "s",
                     "items": [{"key": "a", "path": "../a"}]}}),
@@ -224,6 +278,15 @@ mod tests {
             let error = volume(value).unwrap_err().to_string();
             assert!(error.contains(want), "{error}");
         }
+    }
+
+    #[test]
+    fn octal_text_becomes_a_number() {
+        let mut document = json!({"spec": {"template": {"spec": {"volumes": [
+            {"secret": {"defaultMode": "0400", "items": [{"mode": "0440"}, {"mode": 7}]}}]}}}});
+        number_modes(&mut document);
+        let secret = &document["spec"]["template"]["spec"]["volumes"][0]["secret"];
+        assert_eq!(*secret, json!({"defaultMode": 256, "items": [{"mode": 288}, {"mode": 7}]}));
     }
 
     #[test]

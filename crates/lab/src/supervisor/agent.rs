@@ -32,26 +32,28 @@ pub(super) fn socket_folder(env: &Environment, pod: &PodPlan) -> PathBuf {
     env.dir.policy_sync().join("mount").join(&pod.link.interface)
 }
 
-/// Says which pods have a socket, as the driver of a cluster does that mounts them: a process must
-/// be in the pod's network to be told anything.
-pub(super) fn announce(env: &Environment, pauses: &[Pause]) -> Result<(), Error> {
+/// Says that a pod has a socket, as the driver of a cluster does that mounts it: a process must be in
+/// the pod's network to be told anything.
+pub(super) fn announce(env: &Environment, pod: &PodPlan, pause: &Pause) -> Result<(), Error> {
     let prefix = env.dir.policy_sync();
-    for (pod, pause) in env.plan.pods.iter().zip(pauses).filter(|(pod, _)| pod.has_sidecar()) {
-        let credentials = Credentials {
-            workload: pod.id.name.clone(),
-            namespace: pod.id.namespace.clone(),
-            service_account: pod.account.clone(),
-            network_namespace: format!("/proc/{}/ns/net", pause.pid()),
-            ..Credentials::default()
-        };
-        let id = &pod.link.interface;
-        layout::announce(&prefix, id, &credentials).at("write", &prefix)?;
-        // Authorizers run as another user; the lab's directory lets in nobody from outside.
-        let folder = socket_folder(env, pod);
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&folder, open).at("change", &folder)?;
-    }
-    Ok(())
+    let credentials = Credentials {
+        uid: pod.uid.clone(),
+        workload: pod.id.name.clone(),
+        namespace: pod.id.namespace.clone(),
+        service_account: pod.account.clone(),
+        network_namespace: format!("/proc/{}/ns/net", pause.pid()),
+    };
+    layout::announce(&prefix, &pod.link.interface, &credentials).at("write", &prefix)?;
+    // Authorizers run as another user; the lab's directory lets in nobody from outside.
+    let folder = socket_folder(env, pod);
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&folder, open).at("change", &folder)
+}
+
+/// Takes that back.
+pub(super) fn withdraw(env: &Environment, pod: &PodPlan) -> Result<(), Error> {
+    let prefix = env.dir.policy_sync();
+    layout::withdraw(&prefix, &pod.link.interface).at("remove", &prefix)
 }
 
 /// Keeps the agent running. Authorizers work on with what they know while it is away.

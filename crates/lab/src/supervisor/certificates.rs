@@ -1,112 +1,115 @@
-//! The lab's authority at work: a certificate for every service account, renewed in time, and
-//! brought to every Envoy and every Secret volume that shows it.
+//! The lab's authority: a certificate for every service account, renewed in time.
 //!
 //! The authority's key is in this process's memory and nowhere else; it ends with the lab.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
-use tokio::time::sleep;
-use tortie_mesh::ca::{Authority, WorkloadCertificate};
+use tortie_mesh::ca::{Authority, SECRET_TYPE, WorkloadCertificate};
 use tortie_mesh::identity::{TrustDomain, Workload};
-use tortie_mesh::sds;
 
-use super::{Environment, volumes};
 use crate::Error;
-use crate::files::replace_for;
-use crate::plan::{Account, PodPlan, SecretPlan, TRUST_DOMAIN, VolumeSource, certificate_secret};
-use crate::privileges::Privileges;
+use crate::controllers::{Action, merge};
+use crate::plan::{Account, TRUST_DOMAIN, certificate_secret};
+use crate::world::{Kind, World, text};
 
 /// The authority outlives any lab.
 const AUTHORITY_LIFETIME: time::Duration = time::Duration::days(3650);
-/// How long to wait before a failed renewal is tried again.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// The contents of a Secret by key.
-type Contents = BTreeMap<String, Vec<u8>>;
+/// The annotation of Secrets that the lab keeps.
+const ACCOUNT: &str = "istio.io/service-account.name";
 
 /// The certificates of a lab's service accounts.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     authority: Authority,
     lifetime: time::Duration,
-    renewals: BTreeMap<Account, OffsetDateTime>,
-    version: u64,
+    issued: BTreeMap<Account, Issued>,
+}
+
+#[derive(Debug)]
+struct Issued {
+    certificate: WorkloadCertificate,
+    renewal: OffsetDateTime,
 }
 
 impl Certificates {
-    /// A new authority, with a certificate for each service account, published.
-    pub(crate) fn new(env: &Environment, now: OffsetDateTime) -> Result<Self, Error> {
+    /// A new authority, which has issued nothing yet.
+    pub(crate) fn new(seconds: u64, now: OffsetDateTime) -> Result<Self, Error> {
         let domain: TrustDomain = TRUST_DOMAIN.parse().map_err(failed)?;
-        let seconds = i64::try_from(env.plan.certificate_seconds).unwrap_or(i64::MAX);
-        let mut own = Self {
+        Ok(Self {
             authority: Authority::new(domain, now, AUTHORITY_LIFETIME).map_err(failed)?,
-            lifetime: time::Duration::seconds(seconds),
-            renewals: BTreeMap::new(),
-            version: 0,
-        };
-        own.renew(env, &env.plan.accounts, now)?;
-        Ok(own)
+            lifetime: time::Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX)),
+            issued: BTreeMap::new(),
+        })
     }
 
-    /// Renews certificates in time, for as long as the lab lives.
-    pub(crate) async fn keep(mut self, env: Arc<Environment>) {
-        while let Some(next) = self.renewals.values().min().copied() {
-            sleep(until(next, OffsetDateTime::now_utc())).await;
-            let now = OffsetDateTime::now_utc();
-            let due = self.renewals.iter().filter(|(_, at)| **at <= now);
-            let due: Vec<Account> = due.map(|(account, _)| account.clone()).collect();
-            if let Err(error) = self.renew(&env, &due, now) {
-                tracing::error!(%error, "certificates could not be renewed; trying again");
-                sleep(RETRY).await;
-            }
-        }
-    }
-
-    fn renew(
+    /// Has a certificate for each of these accounts that is good for a while, and none for others.
+    pub(crate) fn keep(
         &mut self,
-        env: &Environment,
-        accounts: &[Account],
+        accounts: &BTreeSet<Account>,
         now: OffsetDateTime,
     ) -> Result<(), Error> {
+        self.issued.retain(|account, _| accounts.contains(account));
         for account in accounts {
-            let workload = Workload::new(&account.namespace, &account.name).map_err(failed)?;
-            let issued = self.authority.issue(&workload, now, self.lifetime).map_err(failed)?;
-            self.version += 1;
-            for pod in env.plan.pods.iter().filter(|pod| pod.id.namespace == account.namespace) {
-                self.publish(env, pod, account, &issued)?;
+            if self.issued.get(account).is_some_and(|issued| issued.renewal > now) {
+                continue;
             }
-            self.renewals.insert(account.clone(), renewal(now, issued.not_after));
+            // An account whose name can be no identity has none.
+            let Ok(workload) = Workload::new(&account.namespace, &account.name) else { continue };
+            let certificate =
+                self.authority.issue(&workload, now, self.lifetime).map_err(failed)?;
+            let renewal = renewal(now, certificate.not_after);
+            self.issued.insert(account.clone(), Issued { certificate, renewal });
         }
         Ok(())
     }
 
-    /// Brings a certificate to a pod of its namespace: to its Envoy, if the pod runs under that
-    /// account, and to the volumes that show the account's Secret, unless the manifests have a
-    /// Secret of that name.
-    fn publish(
-        &self,
-        env: &Environment,
-        pod: &PodPlan,
-        account: &Account,
-        issued: &WorkloadCertificate,
-    ) -> Result<(), Error> {
-        if pod.proxy.is_some() && pod.account == account.name {
-            let owner = Privileges::sidecar(env.plan.rootless, false).user;
-            publish_sds(&env.dir.pod(&pod.link.interface).sds(), issued, owner)?;
-        }
-        let secret = certificate_secret(&account.name);
-        if given(env, pod).any(|other| other.name == secret) {
-            return Ok(());
-        }
-        let entries = issued.secret_entries();
-        let contents = entries.map(|(key, text)| (key.to_owned(), text.as_bytes().to_vec()));
-        let stamp = format!("version-{}", self.version);
-        publish_volumes(env, pod, &secret, &contents.into(), &stamp)
+    /// When the next of them is to be renewed.
+    pub(crate) fn next_renewal(&self) -> Option<OffsetDateTime> {
+        self.issued.values().map(|issued| issued.renewal).min()
     }
+
+    /// An account's certificate.
+    pub(crate) fn of(&self, namespace: &str, name: &str) -> Option<&WorkloadCertificate> {
+        let account = Account { namespace: namespace.to_owned(), name: name.to_owned() };
+        self.issued.get(&account).map(|issued| &issued.certificate)
+    }
+
+    /// What makes the Secrets of the API server hold the certificates. A Secret of that name that
+    /// somebody else has made stays theirs.
+    pub(crate) fn actions(&self, world: &World) -> Vec<Action> {
+        let namespaces = world.namespaces();
+        let here = self.issued.iter().filter(|(a, _)| namespaces.contains(&*a.namespace));
+        here.filter_map(|(account, issued)| secret(world, account, &issued.certificate)).collect()
+    }
+}
+
+fn secret(world: &World, account: &Account, issued: &WorkloadCertificate) -> Option<Action> {
+    let name = certificate_secret(&account.name);
+    let entries = issued.secret_entries();
+    let data = entries.map(|(key, text)| (key.to_owned(), STANDARD.encode(text).into()));
+    let data: Value = data.into_iter().collect::<Map<String, Value>>().into();
+    let Some(found) = world.get(Kind::Secret, &account.namespace, &name) else {
+        let metadata = json!({
+            "name": name, "namespace": account.namespace, "annotations": {(ACCOUNT): account.name},
+        });
+        let document = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": metadata,
+            "type": SECRET_TYPE, "data": data,
+        });
+        return Some(Action::Create(Kind::Secret, document));
+    };
+    let annotations = found.raw.pointer("/metadata/annotations");
+    let ours = annotations.and_then(|all| all.get(ACCOUNT)).is_some();
+    if !ours || text(&found.raw, "/type") != SECRET_TYPE || found.raw.get("data") == Some(&data) {
+        return None;
+    }
+    let mut document = found.raw.clone();
+    merge(&mut document, &json!({ "data": data }));
+    Some(Action::Replace(Kind::Secret, document))
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
@@ -118,60 +121,51 @@ fn renewal(now: OffsetDateTime, not_after: OffsetDateTime) -> OffsetDateTime {
     now + (not_after - now) / 2
 }
 
-fn until(then: OffsetDateTime, now: OffsetDateTime) -> Duration {
-    Duration::try_from(then - now).unwrap_or_default()
-}
-
-/// Shows a pod's volumes the Secrets of the manifests.
-pub(crate) fn publish_given(env: &Environment, pod: &PodPlan) -> Result<(), Error> {
-    given(env, pod).try_for_each(|s| publish_volumes(env, pod, &s.name, &s.data, "given"))
-}
-
-/// The Secrets of the manifests in a pod's namespace.
-fn given<'a>(env: &'a Environment, pod: &'a PodPlan) -> impl Iterator<Item = &'a SecretPlan> {
-    env.plan.secrets.iter().filter(|secret| secret.namespace == pod.id.namespace)
-}
-
-fn publish_volumes(
-    env: &Environment,
-    pod: &PodPlan,
-    secret: &str,
-    contents: &Contents,
-    stamp: &str,
-) -> Result<(), Error> {
-    for volume in &pod.volumes {
-        match &volume.source {
-            VolumeSource::Secret(chosen) if chosen.secret == secret => {
-                let path = env.dir.pod(&pod.link.interface).volume(&volume.name);
-                volumes::publish(&path, chosen, contents, stamp)?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// As [`sds::publish`], for an Envoy that runs as another user.
-fn publish_sds(dir: &Path, issued: &WorkloadCertificate, owner: Option<u32>) -> Result<(), Error> {
-    for (name, content) in sds::files(issued) {
-        // Outside of the watched directory until it is whole.
-        let staged = dir.with_file_name(format!(".{name}.new"));
-        replace_for(owner, &staged, &dir.join(name), content.as_bytes())?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn account(name: &str) -> Account {
+        Account { namespace: "default".into(), name: name.into() }
+    }
+
     #[test]
-    fn renewal_leaves_half_of_the_time() {
-        let now = OffsetDateTime::UNIX_EPOCH;
-        for lifetime in [2, 60, 86_400] {
-            let at = renewal(now, now + time::Duration::seconds(lifetime));
-            assert_eq!(until(at, now), Duration::from_secs(lifetime.unsigned_abs() / 2));
-        }
-        assert_eq!(until(now, now + time::Duration::DAY), Duration::ZERO);
+    fn certificates_are_renewed_at_half_of_their_time() {
+        let now = OffsetDateTime::now_utc();
+        let mut certificates = Certificates::new(60, now).unwrap();
+        let accounts = BTreeSet::from([account("a"), account("b")]);
+        certificates.keep(&accounts, now).unwrap();
+        assert_eq!(certificates.next_renewal(), Some(now + time::Duration::seconds(30)));
+        let first = certificates.of("default", "a").unwrap().chain_pem.clone();
+        certificates.keep(&accounts, now + time::Duration::seconds(29)).unwrap();
+        assert_eq!(certificates.of("default", "a").unwrap().chain_pem, first);
+        certificates.keep(&accounts, now + time::Duration::seconds(30)).unwrap();
+        assert_ne!(certificates.of("default", "a").unwrap().chain_pem, first);
+        certificates.keep(&BTreeSet::from([account("b")]), now).unwrap();
+        assert!(certificates.of("default", "a").is_none());
+    }
+
+    #[test]
+    fn secrets_of_others_are_left_alone() {
+        let now = OffsetDateTime::now_utc();
+        let mut certificates = Certificates::new(60, now).unwrap();
+        certificates.keep(&BTreeSet::from([account("a")]), now).unwrap();
+        let mut world = World::default();
+        assert!(certificates.actions(&world).is_empty(), "not before there is the namespace");
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+        world.put(Kind::Namespace, namespace);
+        let actions = certificates.actions(&world);
+        let [Action::Create(Kind::Secret, document)] = actions.as_slice() else {
+            panic!("{actions:?}");
+        };
+        world.put(Kind::Secret, document.clone());
+        assert!(certificates.actions(&world).is_empty());
+        certificates.keep(&BTreeSet::from([account("a")]), now + time::Duration::DAY).unwrap();
+        assert!(matches!(certificates.actions(&world)[..], [Action::Replace(..)]));
+        let mut theirs = document.clone();
+        theirs["metadata"]["annotations"] = json!({});
+        world.put(Kind::Secret, theirs);
+        assert!(certificates.actions(&world).is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! One container: started, watched, and started again.
 
 use std::convert::Infallible;
+use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use super::Environment;
 use super::probe::Probe;
@@ -30,8 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// One container to be kept running.
 #[derive(Debug)]
 pub(crate) struct Container {
-    /// Position of its pod in the plan.
-    pub(crate) pod: usize,
+    /// The uid of its pod.
+    pub(crate) pod: String,
     /// Name, unique in the pod.
     pub(crate) name: String,
     /// The words that lead into the pod's namespaces.
@@ -44,6 +46,8 @@ pub(crate) struct Container {
     pub(crate) restart: Restart,
     /// Where its output goes.
     pub(crate) log: PathBuf,
+    /// Whether the pod is being stopped.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl Container {
@@ -54,7 +58,10 @@ impl Container {
             let started = Instant::now();
             let end = self.run_once(env).await;
             let success = matches!(&end, Ok(status) if status.success());
-            if self.restart == Restart::Never || (self.restart == Restart::OnFailure && success) {
+            let stays = *self.stopping.borrow()
+                || self.restart == Restart::Never
+                || (self.restart == Restart::OnFailure && success);
+            if stays {
                 self.ended(env, &end, if success { State::Completed } else { State::Error });
                 return success;
             }
@@ -62,16 +69,21 @@ impl Container {
             if started.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
-            sleep(pause).await;
+            let mut stopping = self.stopping.clone();
+            let stopped = stopping.wait_for(|stopping| *stopping);
+            if timeout(pause, stopped).await.is_ok() {
+                return success;
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
-            env.update(self.pod, &self.name, |c| c.restarts += 1);
+            env.update(&self.pod, &self.name, |c| c.restarts += 1);
         }
     }
 
     async fn run_once(&self, env: &Environment) -> Result<ExitStatus, Error> {
         let mut child = self.start(env).await?;
-        env.update(self.pod, &self.name, |c| {
+        env.update(&self.pod, &self.name, |c| {
             c.pid = child.id();
+            c.started_at = Some(env.now());
             // One that was started again has to prove itself first, so that a container which
             // crashes again and again does not look well every other moment.
             if c.restarts == 0 {
@@ -80,7 +92,7 @@ impl Container {
         });
         let ready = async {
             self.probe.passed().await;
-            env.update(self.pod, &self.name, ContainerStatus::set_ready);
+            env.update(&self.pod, &self.name, ContainerStatus::set_ready);
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
@@ -92,7 +104,7 @@ impl Container {
     /// Starts it; an error says why its process could not be started.
     async fn start(&self, env: &Environment) -> Result<Child, Error> {
         let (own, other) = UnixStream::pair().at("create", "container channel")?;
-        let log = open_log(&self.log)?;
+        let log = self.new_log()?;
         if let Some(user) = self.sandbox.privileges.user {
             // It may open /dev/stdout anew, which takes more than to have it open.
             std::os::unix::fs::fchown(&log, Some(user), Some(user)).at("change", &self.log)?;
@@ -119,6 +131,17 @@ impl Container {
         }
     }
 
+    /// A log for one run; that of the run before is kept beside it.
+    fn new_log(&self) -> Result<File, Error> {
+        match fs::rename(&self.log, previous(&self.log)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).at("rename", &self.log);
+            }
+            _ => {}
+        }
+        open_log(&self.log)
+    }
+
     /// Passes the sandbox on and waits for the reply; none if the other side ended.
     async fn hand_over(&self, mut channel: tokio::net::UnixStream) -> Option<Reply> {
         let mut line = serde_json::to_vec(&self.sandbox).ok()?;
@@ -135,14 +158,20 @@ impl Container {
             Err(error) => (None, Some(error.to_string())),
         };
         tracing::info!(container = self.name, ?code, ?state, "ended");
-        env.update(self.pod, &self.name, |c| {
+        env.update(&self.pod, &self.name, |c| {
             c.state = state;
+            c.finished_at = Some(env.now());
             c.ready = false;
             c.exit_code = code;
             c.message = message.filter(|_| state != State::Completed);
             c.pid = None;
         });
     }
+}
+
+/// The log of the run before.
+pub(crate) fn previous(log: &Path) -> PathBuf {
+    log.with_extension("previous")
 }
 
 fn last_line(log: &Path) -> Option<String> {

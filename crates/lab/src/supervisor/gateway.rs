@@ -25,12 +25,14 @@ pub(crate) fn listener() -> Result<TcpListener, Error> {
     ready.and_then(|()| TcpListener::from_std(listener)).at("open", "standard input")
 }
 
-/// Carries connections to an address inside the lab.
-pub(crate) async fn forward(listener: TcpListener, to: SocketAddr) {
+/// Carries connections to an address inside the lab, as long as there is one.
+pub(crate) async fn forward(listener: TcpListener, to: impl Fn() -> Option<SocketAddr>) {
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                tokio::spawn(carry(client, to));
+                if let Some(to) = to() {
+                    tokio::spawn(carry(client, to));
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "the ingress gateway takes no connection");

@@ -1,16 +1,22 @@
-//! The supervisor: builds the lab from its plan, keeps it running and says how it is.
+//! The supervisor: makes a node, keeps it running and says how it is.
 //!
-//! It lives in the node's namespaces as the only child of pid 1, and starts everything else. The
-//! status is the one thing its parts share: containers write it, and Services, the status file and
-//! the start of whatever waits for others follow it.
+//! It lives in the node's network namespace and starts everything there. `node` is the one task that
+//! decides; the status is what the others tell it and whoever asks.
 
 mod agent;
+mod api;
 mod certificates;
 mod container;
 mod gateway;
+mod mirror;
 mod network;
+mod node;
 mod pod;
+mod pods;
 mod probe;
+mod register;
+mod report;
+mod surroundings;
 mod tools;
 mod volumes;
 
@@ -21,18 +27,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+pub(crate) use self::api::{Api, Applied, describe};
+pub(crate) use self::container::previous;
+use self::node::Node;
 pub(crate) use self::pod::{AUTHORIZER, PROXY};
-use crate::Error;
 use crate::control::{self, Message, Sender};
 use crate::error::{At, Reported};
-use crate::files::{create_private_dir, read_json, replace, replace_json};
+use crate::files::{create_private_dir, read_json, replace_json};
 use crate::inside::ABANDONED;
-use crate::plan::{Plan, PodPlan};
+use crate::net::sysctl;
+use crate::plan::{GATEWAY_NAME, GATEWAY_NAMESPACE, Machine, Settings};
 use crate::state::LabDir;
 use crate::status::{ContainerStatus, Phase, Status};
+use crate::{Error, kubelet, programs};
 
 /// How long pods may take to become ready before the lab counts as up without them.
 const READY: Duration = Duration::from_secs(60);
@@ -42,25 +54,57 @@ const READY: Duration = Duration::from_secs(60);
 pub(crate) struct Environment {
     /// The lab's files.
     pub(crate) dir: LabDir,
-    /// What it runs.
-    pub(crate) plan: Plan,
+    /// What holds for the whole lab.
+    pub(crate) settings: Settings,
     /// This very executable, also when its file was replaced meanwhile.
     pub(crate) executable: PathBuf,
     /// The file it came from: what another mount namespace can be shown.
     pub(crate) executable_file: PathBuf,
+    /// Whether the machine has IPv6.
+    pub(crate) v6: bool,
     /// How the lab is.
     pub(crate) status: watch::Sender<Status>,
 }
 
 impl Environment {
-    /// Changes what is said of one container.
+    fn new(dir: &LabDir) -> Result<Self, Error> {
+        Ok(Self {
+            dir: dir.clone(),
+            settings: read_json(&dir.settings())?,
+            executable: format!("/proc/{}/exe", std::process::id()).into(),
+            executable_file: std::env::current_exe().at("find", "/proc/self/exe")?,
+            v6: sysctl::has_ipv6(),
+            status: watch::Sender::new(Status::new(dir.name().as_str(), dir.kubeconfig())),
+        })
+    }
+
+    /// Changes what is said of one container of the pod of this uid.
     pub(crate) fn update(
         &self,
-        pod: usize,
+        uid: &str,
         container: &str,
         change: impl FnOnce(&mut ContainerStatus),
     ) {
-        self.status.send_modify(|status| status.update(pod, container, change));
+        self.status.send_modify(|status| status.update(uid, container, change));
+    }
+
+    /// The time, as Kubernetes' timestamps have it: in whole seconds.
+    pub(crate) fn now(&self) -> String {
+        let now = OffsetDateTime::now_utc();
+        let now = now.replace_nanosecond(0).unwrap_or(now);
+        now.format(&Rfc3339).unwrap_or_default()
+    }
+
+    /// The time in microseconds, as leases have it.
+    pub(crate) fn precise_now(&self) -> String {
+        let now = OffsetDateTime::now_utc();
+        let text = self.now();
+        format!("{}.{:06}Z", text.trim_end_matches('Z'), now.microsecond())
+    }
+
+    /// What the machine gives to pods.
+    pub(crate) fn machine(&self) -> Machine<'_> {
+        Machine { executable: &self.settings.executable, v6: self.v6, find: &programs::find }
     }
 }
 
@@ -90,73 +134,76 @@ async fn supervise(dir: LabDir) -> Result<u8, Error> {
 /// Starts everything, and returns when all pods are ready or will not be soon.
 async fn bring_up(dir: &LabDir, report: &mut Sender) -> Result<(), Error> {
     let mut step = async |text: String| report.send(&Message::Step(text)).await;
-    step("reading the plan".to_owned()).await;
-    let env = Arc::new(environment(dir)?);
-    let Plan { pods, services, .. } = &env.plan;
-    step(format!("network: {} pods, {} services", pods.len(), services.len())).await;
-    prepare(&env)?;
-    network::node(pods).await?;
-    let pauses = network::pods(&env, pods).await?;
-    agent::announce(&env, &pauses)?;
+    step("the node's network".to_owned()).await;
+    let env = Arc::new(Environment::new(dir)?);
+    create_private_dir(&env.dir.scratch())?;
+    network::node().await?;
+    let listener = gateway::listener()?;
+    let gateway_port = listener.local_addr().at("read", "standard input")?.port();
+    step("the API server".to_owned()).await;
+    let api = Api::started(&dir.api_socket(), &dir.api_log()).await?;
+    prepare(&env, &api, &mut step).await?;
+    kubelet::serve(&env)?;
+    create_private_dir(&env.dir.cluster())?;
+    let node = Node::new(Arc::clone(&env), api, gateway_port).await?;
     tokio::spawn(agent::run(Arc::clone(&env)));
-    step(format!("certificates for {} service accounts", env.plan.accounts.len())).await;
-    let certificates = certificates::Certificates::new(&env, OffsetDateTime::now_utc())?;
-    tokio::spawn(certificates.keep(Arc::clone(&env)));
     step("policy in the kernel".to_owned()).await;
     agent::ready(&env).await?;
-    let (leading, mut led) = watch::channel(None);
-    tokio::spawn(network::follow(services.clone(), env.status.subscribe(), leading));
     tokio::spawn(keep_file(Arc::clone(&env)));
-    open_gateway(&env)?;
-    step("containers".to_owned()).await;
-    for (position, pause) in pauses.into_iter().enumerate() {
-        tokio::spawn(pod::run(Arc::clone(&env), position, pause));
-    }
-    wait_settled(&env, &mut step).await;
-    // Whoever is told that the lab is up may use its Services at once.
-    let all = led.wait_for(|led| led.as_ref() == Some(&env.status.borrow().ready()));
-    let _ = timeout(READY, all).await;
+    tokio::spawn(open_gateway(Arc::clone(&env), listener));
+    let settled = node.settled();
+    tokio::spawn(node.run());
+    wait_settled(&env, settled, &mut step).await;
     env.status.send_modify(|status| status.phase = Phase::Running);
     replace_json(&dir.status(), &*env.status.borrow())
 }
 
-fn environment(dir: &LabDir) -> Result<Environment, Error> {
-    let plan: Plan = read_json(&dir.plan())?;
-    let containers = plan.pods.iter().map(|pod| pod::waiting(dir, pod)).collect();
-    let status = Status::new(dir.name().as_str(), &plan, containers);
-    Ok(Environment {
-        dir: dir.clone(),
-        executable: format!("/proc/{}/exe", std::process::id()).into(),
-        executable_file: std::env::current_exe().at("find", "/proc/self/exe")?,
-        status: watch::Sender::new(status),
-        plan,
-    })
-}
-
-/// Makes all directories and files that do not depend on certificates.
-fn prepare(env: &Environment) -> Result<(), Error> {
-    let cluster = env.dir.cluster();
-    create_private_dir(&cluster)?;
-    create_private_dir(&env.dir.scratch())?;
-    for (path, document) in
-        [(env.dir.cluster_file(), &env.plan.cluster), (env.dir.policies_file(), &env.plan.policies)]
-    {
-        replace(&path, document.to_string().as_bytes(), 0o600)?;
+/// Gives the API server the kinds that the lab adds, its node, and what the lab starts with.
+async fn prepare(
+    env: &Environment,
+    api: &Api,
+    step: &mut impl AsyncFnMut(String),
+) -> Result<(), Error> {
+    let kinds = api.kinds().await?;
+    let mut own = register::definitions();
+    own.push(register::node(&env.dir.kubelet_socket()));
+    own.push(register::felix());
+    for document in own {
+        if let Some(served) = kinds.of(&document) {
+            api.apply(&served.kind, &document).await?;
+        }
     }
-    env.plan.pods.iter().try_for_each(|pod| pod::prepare(env, pod))
-}
-
-/// Carries connections from the host to the ingress gateway, if there is one.
-fn open_gateway(env: &Environment) -> Result<(), Error> {
-    let is_gateway = |pod: &&PodPlan| pod.proxy.is_some() && !pod.has_sidecar();
-    let address = env.plan.pods.iter().find(is_gateway).and_then(|pod| pod.link.addresses.first());
-    if let (Some(port), Some(address)) = (env.plan.gateway_port, address) {
-        let listener = gateway::listener()?;
-        let own = listener.local_addr().at("read", "standard input")?;
-        env.status.send_modify(|status| status.gateway_url = Some(format!("http://{own}")));
-        tokio::spawn(gateway::forward(listener, SocketAddr::new(*address, port)));
+    let documents = &env.settings.documents;
+    step(format!("{} objects", documents.len())).await;
+    let kinds = api.kinds().await?;
+    for document in documents {
+        match kinds.of(document) {
+            Some(served) => drop(api.apply(&served.kind, document).await?),
+            None => {
+                let what = describe(document);
+                step(format!("warning: {what}: is passed over, the lab has no such kind")).await;
+            }
+        }
     }
     Ok(())
+}
+
+/// Carries connections from the host to a pod of the ingress gateway, if there is one.
+async fn open_gateway(env: Arc<Environment>, listener: TcpListener) {
+    gateway::forward(listener, || {
+        let status = env.status.borrow();
+        let is_gateway = |pod: &&crate::status::PodStatus| {
+            pod.ready
+                && pod.namespace == GATEWAY_NAMESPACE
+                && pod.workload.as_deref() == Some(GATEWAY_NAME)
+        };
+        let address = *status.pods.iter().find(is_gateway)?.addresses.first()?;
+        let service = status.services.iter().find(|service| {
+            service.namespace == GATEWAY_NAMESPACE && service.name == GATEWAY_NAME
+        })?;
+        Some(SocketAddr::new(address, *service.targets.first()?))
+    })
+    .await;
 }
 
 /// Writes the status file whenever the status changes.
@@ -174,22 +221,29 @@ async fn keep_file(env: Arc<Environment>) {
 }
 
 /// Waits until all pods are ready or stuck, telling of each that gets ready.
-async fn wait_settled(env: &Environment, step: &mut impl AsyncFnMut(String)) {
+async fn wait_settled(
+    env: &Environment,
+    mut settled: watch::Receiver<bool>,
+    step: &mut impl AsyncFnMut(String),
+) {
     let mut status = env.status.subscribe();
     let mut told = 0;
-    let all = env.plan.pods.len();
     let _ = timeout(READY, async {
         loop {
-            let (settled, ready) = {
+            let (ready, all) = {
                 let current = status.borrow_and_update();
-                (current.settled(), current.pods.iter().filter(|pod| pod.ready).count())
+                (current.pods.iter().filter(|pod| pod.ready).count(), current.pods.len())
             };
             if ready > told {
                 told = ready;
                 step(format!("pods ready: {ready} of {all}")).await;
             }
-            if settled || status.changed().await.is_err() {
+            if *settled.borrow_and_update() {
                 return;
+            }
+            tokio::select! {
+                changed = status.changed() => if changed.is_err() { return },
+                changed = settled.changed() => if changed.is_err() { return },
             }
         }
     })

@@ -1,11 +1,10 @@
-//! The node's and the pods' network, set up and kept in step with which pods are ready.
+//! The node's and the pods' network, and where Services lead.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::watch;
 
 use super::Environment;
 use super::tools::feed;
@@ -13,8 +12,7 @@ use crate::Error;
 use crate::error::At;
 use crate::files::tail;
 use crate::net::{firewall, link, sysctl};
-use crate::plan::{PodId, PodPlan, ServicePlan};
-use crate::status::Status;
+use crate::plan::{PodId, PodPlan, ProxyPlan, ServicePlan};
 
 /// The process that holds a pod's namespaces.
 #[derive(Debug)]
@@ -38,33 +36,36 @@ impl Pause {
 }
 
 /// Makes this namespace a node: rules first, so that no packet ever passes without them.
-pub(crate) async fn node(pods: &[PodPlan]) -> Result<(), Error> {
+pub(crate) async fn node() -> Result<(), Error> {
     sysctl::node()?;
-    feed(&["nft", "-f", "-"], &firewall::base(pods)).await?;
+    feed(&["nft", "-f", "-"], &firewall::base()).await?;
     feed(&["ip", "-batch", "-"], &link::node(sysctl::has_ipv6())).await
 }
 
-/// Gives every pod its namespaces and its link. The processes are in the order of the pods.
-pub(crate) async fn pods(env: &Environment, pods: &[PodPlan]) -> Result<Vec<Pause>, Error> {
-    let mut holders = Vec::new();
-    for pod in pods {
-        holders.push(pause(env, pod)?);
+/// Gives a pod its namespaces and its link.
+pub(crate) async fn join(env: &Environment, pod: &PodPlan) -> Result<Pause, Error> {
+    let pause = ready(env, pause(env, pod)?).await?;
+    feed(&["nft", "-f", "-"], &firewall::hairpin("add", &pod.link)).await?;
+    feed(&["ip", "-batch", "-"], &link::node_end(&pod.link, pause.pid)).await?;
+    let net = format!("--net=/proc/{}/ns/net", pause.pid);
+    feed(&["nsenter", &net, "ip", "-batch", "-"], &link::pod_end(&pod.link)).await?;
+    if let Some(ProxyPlan::Sidecar { redirect }) = &pod.proxy {
+        feed(&["nsenter", &net, "nft", "-f", "-"], redirect).await?;
     }
-    let mut pauses = Vec::new();
-    for holder in holders {
-        pauses.push(ready(env, holder).await?);
-    }
-    let each = || pods.iter().zip(&pauses);
-    let batch: String = each().map(|(pod, pause)| link::node_end(&pod.link, pause.pid)).collect();
-    feed(&["ip", "-batch", "-"], &batch).await?;
-    for (pod, pause) in each() {
-        let net = format!("--net=/proc/{}/ns/net", pause.pid);
-        feed(&["nsenter", &net, "ip", "-batch", "-"], &link::pod_end(&pod.link)).await?;
-        if let Some(rules) = pod.proxy.as_ref().and_then(|proxy| proxy.redirect.as_ref()) {
-            feed(&["nsenter", &net, "nft", "-f", "-"], rules).await?;
+    Ok(pause)
+}
+
+/// Takes a pod's link away, and whatever names its addresses on the node. It may be there in part
+/// only.
+pub(crate) async fn leave(pod: &PodPlan) {
+    for (program, input) in [
+        (["ip", "-batch", "-"], link::removal(&pod.link)),
+        (["nft", "-f", "-"], firewall::hairpin("delete", &pod.link)),
+    ] {
+        if let Err(error) = feed(&program, &input).await {
+            tracing::debug!(%error, pod = %pod.id, "was not there");
         }
     }
-    Ok(pauses)
 }
 
 fn pause(env: &Environment, pod: &PodPlan) -> Result<Child, Error> {
@@ -94,26 +95,7 @@ async fn ready(env: &Environment, mut process: Child) -> Result<Pause, Error> {
     }
 }
 
-/// Leads Services to the pods that are ready, whenever that changes, and says to which they lead.
-pub(crate) async fn follow(
-    services: Vec<ServicePlan>,
-    mut status: watch::Receiver<Status>,
-    led: watch::Sender<Option<BTreeSet<PodId>>>,
-) {
-    loop {
-        let ready = status.borrow_and_update().ready();
-        if led.borrow().as_ref() != Some(&ready) {
-            match lead(&services, &ready).await {
-                Ok(()) => drop(led.send_replace(Some(ready))),
-                Err(error) => tracing::error!(%error, "Services could not be led to their pods"),
-            }
-        }
-        if status.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn lead(services: &[ServicePlan], ready: &BTreeSet<PodId>) -> Result<(), Error> {
+/// Leads Services to those of their pods that are ready, and to no others.
+pub(crate) async fn lead(services: &[ServicePlan], ready: &BTreeSet<PodId>) -> Result<(), Error> {
     feed(&["nft", "-f", "-"], &firewall::services(services, ready)).await
 }

@@ -1,4 +1,4 @@
-//! Secret volumes as the kubelet makes them: a change is seen whole or not at all.
+//! Volumes of Secrets and ConfigMaps as the kubelet makes them: a change is seen whole or not at all.
 //!
 //! The files lie in a directory of their own, to which `..data` points; the names in the volume
 //! point through `..data`. A change writes a new directory and turns that one link.
@@ -9,27 +9,30 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use sha1::{Digest, Sha1};
+
 use crate::Error;
 use crate::error::At;
-use crate::plan::SecretVolume;
+use crate::plan::Chosen;
 
 /// The link that is turned.
 const DATA: &str = "..data";
 
+/// Contents by key.
+type Contents = BTreeMap<String, Vec<u8>>;
+
 /// The files of a volume: content and permission bits by relative path.
 type Files<'a> = BTreeMap<&'a str, (&'a [u8], u32)>;
 
-/// Makes the volume show a Secret. `stamp` names this version, and must differ from the last.
-pub(crate) fn publish(
-    volume: &Path,
-    chosen: &SecretVolume,
-    secret: &BTreeMap<String, Vec<u8>>,
-    stamp: &str,
-) -> Result<(), Error> {
+/// Makes the volume show contents, unless it does.
+pub(crate) fn publish(volume: &Path, chosen: &Chosen, contents: &Contents) -> Result<(), Error> {
     fs::create_dir_all(volume).at("create", volume)?;
-    let files = files(chosen, secret);
+    let files = files(chosen, contents);
     let previous = fs::read_link(volume.join(DATA)).ok();
-    let version = format!("..{stamp}");
+    let version = format!("..{}", stamp(&files));
+    if previous.as_deref() == Some(Path::new(&version)) {
+        return Ok(());
+    }
     write(&volume.join(&version), &files)?;
     turn(&volume.join(DATA), Path::new(&version))?;
     let tops: BTreeSet<&str> = files.keys().filter_map(|path| path.split('/').next()).collect();
@@ -45,9 +48,19 @@ pub(crate) fn publish(
     }
 }
 
+/// Names a version by what is in it.
+fn stamp(files: &Files<'_>) -> String {
+    let mut digest = Sha1::new();
+    for (path, (content, mode)) in files {
+        digest.update(format!("{path} {mode} {}\n", content.len()));
+        digest.update(content);
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A key without a file, or a file without a key, is left out: whether that may be was decided
 /// when the plan was made.
-fn files<'a>(chosen: &'a SecretVolume, secret: &'a BTreeMap<String, Vec<u8>>) -> Files<'a> {
+fn files<'a>(chosen: &'a Chosen, secret: &'a Contents) -> Files<'a> {
     let Some(items) = &chosen.items else {
         return secret.iter().map(|(k, v)| (k.as_str(), (v.as_slice(), chosen.mode))).collect();
     };
@@ -89,17 +102,21 @@ mod tests {
         [("key.pem", value), ("cert.pem", "c")].map(|(k, v)| (k.into(), v.into())).into()
     }
 
-    fn volume(items: Option<Vec<Item>>) -> SecretVolume {
-        SecretVolume { secret: "s".into(), items, mode: 0o400, optional: false }
+    fn volume(items: Option<Vec<Item>>) -> Chosen {
+        Chosen { name: "s".into(), items, mode: 0o400, optional: false }
     }
 
     #[test]
     fn a_change_turns_one_link() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = tmp.path().join("v");
-        publish(&dir, &volume(None), &secret("1"), "a").unwrap();
+        publish(&dir, &volume(None), &secret("1")).unwrap();
         assert_eq!(fs::read(dir.join("key.pem")).unwrap(), b"1");
-        publish(&dir, &volume(None), &secret("2"), "b").unwrap();
+        let first = fs::read_link(dir.join("..data")).unwrap();
+        publish(&dir, &volume(None), &secret("1")).unwrap();
+        assert_eq!(fs::read_link(dir.join("..data")).unwrap(), first, "nothing new");
+        publish(&dir, &volume(None), &secret("2")).unwrap();
+        let second = fs::read_link(dir.join("..data")).unwrap();
         assert_eq!(fs::read(dir.join("key.pem")).unwrap(), b"2");
         assert_eq!(fs::read_link(dir.join("key.pem")).unwrap(), Path::new("..data/key.pem"));
         let mode = fs::metadata(dir.join("key.pem")).unwrap().permissions().mode();
@@ -107,14 +124,16 @@ mod tests {
         let mut names: Vec<_> =
             fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["..b", "..data", "cert.pem", "key.pem"], "the old version is gone");
+        let version = second.to_str().unwrap();
+        assert_eq!(names.len(), 4, "the old version is gone: {names:?}");
+        assert!(names.iter().any(|name| name == version));
     }
 
     #[test]
     fn chosen_keys_get_their_own_paths_and_modes() {
         let tmp = tempfile::tempdir().unwrap();
         let item = Item { key: "key.pem".into(), path: "tls/k".into(), mode: Some(0o440) };
-        publish(tmp.path(), &volume(Some(vec![item])), &secret("1"), "a").unwrap();
+        publish(tmp.path(), &volume(Some(vec![item])), &secret("1")).unwrap();
         assert_eq!(fs::read(tmp.path().join("tls/k")).unwrap(), b"1");
         assert!(!tmp.path().join("cert.pem").exists());
     }

@@ -111,10 +111,19 @@ impl Place {
         record["holder"]["init"]["pid"].as_u64().unwrap().try_into().unwrap()
     }
 
+    /// A process of the lab, by a word of its command line.
+    pub(crate) fn process(&self, name: &str, word: &str) -> Process {
+        let says = |process: &Process| {
+            let line = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|one| one == word.as_bytes())
+        };
+        tree(self.init(name)).into_iter().find(says).unwrap()
+    }
+
     /// Runs a shell script on the node, with every privilege there.
     pub(crate) fn on_node(&self, name: &str, script: &str) -> String {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--target={}", self.init(name)));
+        command.arg(format!("--target={}", self.process(name, "supervise").pid));
         command.args(["--mount", "--net", "--pid", "--", "sh", "-c", script]);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{script}: {}", text(&output.stderr));

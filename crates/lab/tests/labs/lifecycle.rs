@@ -32,7 +32,7 @@ fn nothing_is_left_after_the_supervisor_was_killed() {
     let Some(mut place) = Place::new() else { return };
     place.up("x", &outsider("a"), &[]);
     let processes = tree(place.init("x"));
-    let supervisor = processes[1].pid;
+    let supervisor = place.process("x", "supervise").pid;
     kill("-9", supervisor);
     eventually("the lab's end", || !processes.iter().copied().any(alive));
     let error = place.fails("x", &["status"], 3);

@@ -153,7 +153,8 @@ fn the_gateway_serves_the_host() {
            {hosts: [bank.example], gateways: [g], http: [{match: [{uri: {prefix: /in}}], \
            route: [{destination: {host: server}}]}]}\n";
     let printed = place.up("x", &manifests, &[]);
-    let url = printed.trim().strip_prefix("GATEWAY_URL=").unwrap().to_owned();
+    let url =
+        printed.lines().find_map(|line| line.strip_prefix("GATEWAY_URL=")).unwrap().to_owned();
     let get = |path: &str, host: &str| {
         let mut curl = std::process::Command::new("curl");
         curl.args(["-s", "-w", "%{http_code}", "-H", &format!("host: {host}")]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Admin, ConfigError, Proxy, paths};
+use super::{Admin, ConfigError, Proxy, discovery, paths};
 
 /// Far above what a lab needs, far below what would exhaust the machine.
 const MAX_CONNECTIONS: u32 = 10_000;
@@ -39,12 +39,14 @@ pub fn arguments(bootstrap: &Path, log: Option<&Path>) -> Vec<OsString> {
     arguments
 }
 
-/// A whole bootstrap.
+/// A whole bootstrap. `discovered` are the kinds of resources that come from the discovery directory,
+/// if the proxy has one: the name of their source, and their file.
 pub(super) fn bootstrap(
     proxy: &Proxy,
     role: &str,
     listeners: &[Value],
     clusters: &[Value],
+    discovered: &[(&str, &str)],
 ) -> Result<Value, ConfigError> {
     paths::check_proxy(proxy)?;
     let mut bootstrap = json!({
@@ -58,6 +60,12 @@ pub(super) fn bootstrap(
     });
     if let (Some(admin), Some(object)) = (&proxy.admin, bootstrap.as_object_mut()) {
         object.insert("admin".to_owned(), json!({"address": admin_address(admin, proxy)}));
+    }
+    if let (Some(dir), Some(object)) = (&proxy.xds_dir, bootstrap.as_object_mut()) {
+        let source =
+            |(name, file): &(&str, &str)| ((*name).to_owned(), discovery::source(dir, file));
+        let sources: serde_json::Map<String, Value> = discovered.iter().map(source).collect();
+        object.insert("dynamic_resources".to_owned(), sources.into());
     }
     Ok(bootstrap)
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::bootstrap::{bootstrap, listener, with};
 use super::http::{Manager, route_to};
-use super::{ConfigError, Proxy, cluster, tls};
+use super::{ConfigError, DiscoveryFile, Proxy, cluster, discovery, tls};
 
 const INGRESS: &str = "ingress";
 
@@ -75,13 +75,31 @@ impl Gateway {
     /// If a path of the file system is relative or lies in the SDS directory, the pod has no
     /// address, a port is given twice, or a host or route can match nothing.
     pub fn bootstrap(&self) -> Result<Value, ConfigError> {
+        let (listeners, clusters) = match self.proxy.xds_dir {
+            Some(_) => (Vec::new(), Vec::new()),
+            None => (self.all_listeners()?, self.clusters()),
+        };
+        let discovered =
+            [("cds_config", discovery::CLUSTERS), ("lds_config", discovery::LISTENERS)];
+        bootstrap(&self.proxy, "gateway", &listeners, &clusters, &discovered)
+    }
+
+    /// Everything it serves, for the discovery directory; clusters come before those who use them.
+    ///
+    /// # Errors
+    /// As for [`Gateway::bootstrap`], but for paths of the file system.
+    pub fn discovery(&self) -> Result<Vec<DiscoveryFile>, ConfigError> {
+        let listeners = self.all_listeners()?;
+        Ok(vec![discovery::clusters(self.clusters()), discovery::listeners(listeners)])
+    }
+
+    fn all_listeners(&self) -> Result<Vec<Value>, ConfigError> {
         let mut ports = BTreeSet::new();
         let listeners = self.listeners.iter().map(|listener| match ports.insert(listener.port) {
             true => self.listener(listener),
             false => Err(ConfigError::DuplicatePort(listener.port)),
         });
-        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
-        bootstrap(&self.proxy, "gateway", &listeners, &self.clusters())
+        listeners.collect()
     }
 
     fn listener(&self, given: &GatewayListener) -> Result<Value, ConfigError> {

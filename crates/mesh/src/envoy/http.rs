@@ -57,6 +57,8 @@ impl Manager<'_> {
                 "name": self.listener,
                 "virtual_hosts": self.virtual_hosts,
                 "ignore_port_in_host_matching": true,
+                // Listeners and clusters are told apart: which file is read first is nobody's to say.
+                "validate_clusters": false,
             },
             "http_filters": filters,
             "access_log": [log::http(self.access_log, self.listener)],

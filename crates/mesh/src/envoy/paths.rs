@@ -12,6 +12,10 @@ const SOCKET_PATH_MAX: usize = 107;
 pub(super) fn check_proxy(proxy: &Proxy) -> Result<(), ConfigError> {
     check_absolute("sds directory", &proxy.sds_dir)?;
     check_outside("access log", &proxy.access_log, &proxy.sds_dir)?;
+    if let Some(dir) = &proxy.xds_dir {
+        check_outside("discovery directory", dir, &proxy.sds_dir)?;
+        check_outside("access log", &proxy.access_log, dir)?;
+    }
     match &proxy.admin {
         Some(Admin::Socket(path)) => check_socket("admin socket", path, &proxy.sds_dir),
         Some(Admin::Loopback(_)) | None => Ok(()),

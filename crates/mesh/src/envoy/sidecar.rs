@@ -11,7 +11,7 @@ use super::bootstrap::{bootstrap, extension, listener, seconds, with};
 use super::cluster::{self, Protocol};
 use super::http::{Manager, everything_to};
 use super::tls::{self, alpn};
-use super::{ConfigError, Proxy, paths, tcp};
+use super::{ConfigError, DiscoveryFile, Proxy, discovery, paths, tcp};
 use crate::{INBOUND_PORT, OUTBOUND_PORT};
 
 /// How long a client of a strict sidecar has for its first TLS bytes. Nothing else can follow, so
@@ -69,8 +69,20 @@ impl Sidecar {
     /// has no address.
     pub fn bootstrap(&self) -> Result<Value, ConfigError> {
         paths::check_socket("authorizer socket", &self.authorizer.socket, &self.proxy.sds_dir)?;
-        let listeners = [self.inbound()?, self.outbound()?];
-        bootstrap(&self.proxy, "sidecar", &listeners, &self.clusters())
+        let mut listeners = vec![self.inbound()?];
+        if self.proxy.xds_dir.is_none() {
+            listeners.push(self.outbound()?);
+        }
+        let discovered = [("lds_config", discovery::LISTENERS)];
+        bootstrap(&self.proxy, "sidecar", &listeners, &self.clusters(), &discovered)
+    }
+
+    /// What depends on [`Sidecar::mesh`], for the discovery directory.
+    ///
+    /// # Errors
+    /// If the pod has no address.
+    pub fn discovery(&self) -> Result<Vec<DiscoveryFile>, ConfigError> {
+        Ok(vec![discovery::listeners(vec![self.outbound()?])])
     }
 
     fn inbound(&self) -> Result<Value, ConfigError> {
@@ -213,7 +225,7 @@ impl Sidecar {
             plain(cluster::APPLICATION_HTTP2, Protocol::Http2),
             plain(cluster::PASSTHROUGH, Protocol::Http1),
         ];
-        if !self.mesh.is_empty() {
+        if !self.mesh.is_empty() || self.proxy.xds_dir.is_some() {
             clusters.extend([
                 mesh(cluster::MESH_HTTP1, Protocol::Http1, "istio-http/1.1"),
                 mesh(cluster::MESH_HTTP2, Protocol::Http2, "istio-h2"),

@@ -68,6 +68,7 @@ pub fn proxy(name: &str, addresses: &[IpAddr], dir: &Path) -> Proxy {
         trust_domain: "cluster.local".parse().unwrap(),
         addresses: addresses.to_vec(),
         sds_dir: dir.join("sds"),
+        xds_dir: None,
         admin: Some(Admin::Socket(dir.join("admin.sock"))),
         access_log: dir.join("access.log"),
         connect_timeout: Duration::from_secs(2),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use tempfile::TempDir;
 use tortie_client::files;
-use tortie_lab::{Lab, LabName, Options, Output};
+use tortie_lab::{Lab, LabName, Options, Output, PodStatus};
 use tortie_policy::{Cluster, Protocol, Query, Word, explain_by, request_line};
 
 use super::Script;
@@ -25,9 +25,9 @@ const FILES: [(&str, &str); 4] = [
 /// Programs of the example that must be beside this one.
 const PROGRAMS: [&str; 3] = ["yaobank-customer", "yaobank-summary", "yaobank-database"];
 
-const CUSTOMER: &str = "default/customer-0";
-const SUMMARY: &str = "default/summary-0";
-const DATABASE: &str = "default/database-0";
+const CUSTOMER: &str = "default/customer";
+const SUMMARY: &str = "default/summary";
+const DATABASE: &str = "default/database";
 const ATTACK: &str = "default/attack";
 
 /// What the node's agent says of packets that policy dropped.
@@ -204,7 +204,7 @@ impl Bank<'_> {
         let cluster = cluster.map_err(|_| anyhow!("the lab's resources are invalid"))?;
         let query = Query {
             from: ATTACK.parse()?,
-            to: DATABASE.parse()?,
+            to: self.pod(DATABASE)?.id().parse()?,
             protocol: Protocol::TCP,
             port: Some("2379".parse()?),
             icmp: None,
@@ -234,10 +234,18 @@ impl Bank<'_> {
         }
     }
 
-    fn address(&self, pod: &str) -> anyhow::Result<IpAddr> {
-        let status = self.lab.status()?;
-        let pod = status.pods.iter().find(|p| p.id() == pod).context("no such pod")?;
-        pod.addresses.first().copied().context("the pod has no address")
+    /// The pod of a Deployment.
+    fn pod(&self, deployment: &str) -> anyhow::Result<PodStatus> {
+        let mut pods = self.lab.status()?.pods.into_iter();
+        let is_of = |pod: &PodStatus| {
+            let name = pod.workload.as_ref().unwrap_or(&pod.name);
+            format!("{}/{name}", pod.namespace) == deployment
+        };
+        pods.find(is_of).context("no such pod")
+    }
+
+    fn address(&self, deployment: &str) -> anyhow::Result<IpAddr> {
+        self.pod(deployment)?.addresses.first().copied().context("the pod has no address")
     }
 
     /// Prints why a pod's authorizer refused what it refused last.

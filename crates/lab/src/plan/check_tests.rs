@@ -1,10 +1,12 @@
 //! Plans of small manifests, and what is said of broken ones.
 
+use std::path::Path;
+
 use tortie_client::files::load_text;
 
 use super::*;
 
-fn plan(text: &str) -> Result<Plan, Vec<String>> {
+fn plan(text: &str) -> Result<Checked, Vec<String>> {
     let manifests = load_text("m.yaml", text.as_bytes()).unwrap();
     let images = load_text(
         "i.yaml",
@@ -12,15 +14,19 @@ fn plan(text: &str) -> Result<Plan, Vec<String>> {
           images: [{image: app, command: [serve]}]\n",
     )
     .unwrap();
-    let inputs = Inputs {
-        manifests: &manifests,
-        images: &images,
+    let machine = Machine {
         executable: Path::new("/opt/bin/tortie"),
-        mtls: MutualTls::Strict,
         v6: true,
         find: &|name| (name != "absent").then(|| format!("/usr/bin/{name}").into()),
     };
-    build(&inputs).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    check(&machine, &manifests, &images)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+/// The hosts file of a pod.
+fn hosts(plan: &Checked, index: usize) -> String {
+    let pod = &plan.pods[index];
+    crate::plan::hosts(&pod.id, &pod.link.addresses, &plan.services)
 }
 
 /// A pod with one container of image `app`, and more lines of its spec.
@@ -52,7 +58,7 @@ fn deployments_become_pods_with_addresses_and_names() {
     let ids: Vec<_> = plan.pods.iter().map(|pod| pod.id.to_string()).collect();
     assert_eq!(ids, ["default/web-0", "default/web-1"]);
     assert_eq!(plan.pods[1].link.addresses[0].to_string(), "10.65.0.3");
-    assert!(plan.pods[0].hosts.contains("10.96.0.1 web web.default "), "{}", plan.pods[0].hosts);
+    assert!(hosts(&plan, 0).contains("10.96.0.1 web web.default "), "{}", hosts(&plan, 0));
     let ready = plan.pods.iter().map(|pod| pod.id.clone()).collect();
     let targets = plan.services[0].targets(0, "10.96.0.1".parse().unwrap(), &ready);
     let targets: Vec<_> = targets.iter().map(ToString::to_string).collect();
@@ -76,7 +82,7 @@ fn ports_by_name_and_pods_that_are_not_ready() {
 fn headless_services_resolve_to_pods() {
     let headless = service("s", "a", "{port: 80}").replace("spec: {", "spec: {clusterIP: None, ");
     let plan = plan(&(pod("a", "") + &headless)).unwrap();
-    assert!(plan.pods[0].hosts.contains("10.65.0.2 s s.default "), "{}", plan.pods[0].hosts);
+    assert!(hosts(&plan, 0).contains("10.65.0.2 s s.default "), "{}", hosts(&plan, 0));
 }
 
 #[test]
@@ -90,50 +96,47 @@ fn sidecars_go_where_they_are_asked_for() {
     let sidecars: Vec<_> = plan.pods.iter().map(PodPlan::has_sidecar).collect();
     assert_eq!(sidecars, [true, false]);
     assert!(plan.services[0].meshed());
-    let bootstrap = plan.pods[0].proxy.as_ref().unwrap().bootstrap.to_string();
-    assert!(bootstrap.contains("10.96.0.1"), "Services of the mesh are reached under TLS");
-    assert!(!bootstrap.contains("10.65.0.3"), "pods outside of it are not");
+    let pods: Vec<&PodPlan> = plan.pods.iter().collect();
+    let strict = tortie_mesh::envoy::MutualTls::Strict;
+    let sidecar = crate::plan::sidecar_proxy(pods[0], strict, &pods, &plan.services).unwrap();
+    let discovery = format!("{:?}", sidecar.discovery().unwrap());
+    assert!(discovery.contains("10.96.0.1"), "Services of the mesh are reached under TLS");
+    assert!(!discovery.contains("10.65.0.3"), "pods outside of it are not");
 }
 
 #[test]
-fn every_namespace_has_an_account_and_pods_outside_have_one_too() {
+fn what_is_used_but_not_given_is_added() {
     let plan = plan(&pod("a", "  serviceAccountName: teller")).unwrap();
-    let names: Vec<_> = plan.accounts.iter().map(|account| account.name.as_str()).collect();
-    assert_eq!(names, ["default", "teller"]);
-    let cluster = plan.cluster.to_string();
-    assert!(cluster.contains(r#""podIP":"10.65.0.2""#), "{cluster}");
+    let names: Vec<_> = plan.documents.iter().map(|one| one["metadata"]["name"].clone()).collect();
+    assert_eq!(names, ["default", "teller", "a"]);
 }
 
 #[test]
-fn secrets_and_environments_stay_out_of_the_authorizers_files() {
-    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n\
-                  stringData: {password: hunter2}\n---\n";
+fn environments_come_from_secrets_and_config_maps() {
+    let given = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n\
+                  stringData: {password: hunter2}\n---\n\
+                  apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {color: red}\n---\n";
     let with_env = pod("a", "").replace(
         "image: app",
         "image: app, env: [{name: P, valueFrom: {secretKeyRef: {name: s, key: password}}}, \
-         {name: Q, value: hunter3}]",
+         {name: Q, valueFrom: {configMapKeyRef: {name: c, key: color}}}]",
     );
-    let plan = plan(&(secret.to_owned() + &with_env)).unwrap();
-    assert_eq!(plan.pods[0].containers[0].env["P"], "hunter2");
-    assert!(!plan.cluster.to_string().contains("hunter"));
-    assert!(!format!("{:?}", plan.secrets).contains("104"), "contents show in no log");
+    let plan = plan(&(given.to_owned() + &with_env)).unwrap();
+    let env = &plan.pods[0].containers[0].env;
+    assert_eq!((&*env["P"], &*env["Q"]), ("hunter2", "red"));
 }
 
 #[test]
-fn the_gateway_is_a_pod_like_others() {
-    let text = INJECTED.to_owned()
-        + &pod("a", "")
+fn a_gateway_needs_an_envoy() {
+    let text = pod("a", "")
         + &service("s", "a", "{port: 80, targetPort: web}")
         + "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\n\
            spec: {servers: [{port: {number: 80, protocol: HTTP}, hosts: ['*']}]}\n---\n\
            apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\n\
            spec: {hosts: ['*'], gateways: [g], http: [{route: [{destination: {host: s}}]}]}\n";
-    let plan = plan(&text).unwrap();
-    let gateway = plan.pods.last().unwrap();
-    assert_eq!(gateway.id.to_string(), "istio-system/istio-ingressgateway-0");
-    assert!(!gateway.has_sidecar() && gateway.proxy.is_some());
-    assert_eq!(plan.gateway_port, Some(80));
-    assert_eq!(plan.services.last().unwrap().name, "istio-ingressgateway");
+    assert!(plan(&text).unwrap().needs_envoy);
+    let errors = plan(&text.replace("host: s}", "host: t}")).unwrap_err();
+    assert!(errors[0].contains("no Service `t`"), "{errors:?}");
 }
 
 #[test]

@@ -1,0 +1,242 @@
+//! Changing what the API server of a running lab holds: all of a change or nothing, as far as can be
+//! told before, and not done before the kernel and every authorizer work by it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+use tortie_agent::source::Files;
+use tortie_authz::client::{HealthCheck, health};
+use tortie_client::files::{self, Loaded};
+use tortie_client::server::{ApiKind, Error as ApiError, Kinds};
+use tortie_model::FieldError;
+
+use crate::Error;
+use crate::admin;
+use crate::error::{At, Problems};
+use crate::files::read_json;
+use crate::plan::number_modes;
+use crate::state::LabDir;
+use crate::status::Status;
+use crate::supervisor::{AUTHORIZER, Api, Applied, describe};
+use crate::world::{Kind, list, text};
+
+/// How long each of them may take.
+const LIMIT: Duration = Duration::from_secs(20);
+/// Between two questions to one that does not yet.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// What a change did to one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Kind, namespace if it has one, and name: `NetworkPolicy default/x`.
+    pub what: String,
+    /// What happened to it.
+    pub outcome: Outcome,
+}
+
+/// What happened to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is new.
+    Created,
+    /// It replaces an older one.
+    Configured,
+    /// It was there before, the same.
+    Unchanged,
+    /// It is gone.
+    Deleted,
+    /// There was none to delete.
+    NotFound,
+}
+
+impl Outcome {
+    /// The word after the object's name, as kubectl says it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+            Self::Deleted => "deleted",
+            Self::NotFound => "not found",
+        }
+    }
+}
+
+impl From<Applied> for Outcome {
+    fn from(applied: Applied) -> Self {
+        match applied {
+            Applied::Created => Self::Created,
+            Applied::Configured => Self::Configured,
+            Applied::Unchanged => Self::Unchanged,
+        }
+    }
+}
+
+/// Gives the API server what some files hold.
+pub(crate) fn apply(
+    dir: &LabDir,
+    paths: &[PathBuf],
+    recursive: bool,
+) -> Result<Vec<Change>, Error> {
+    let mut given = files::load(paths, recursive).map_err(Problems::from)?;
+    given.resources.iter_mut().for_each(|resource| number_modes(&mut resource.raw));
+    block_on(async {
+        let api = Api::at(&dir.api_socket()).await?;
+        let kinds = kinds(&given, &api.kinds().await?)?;
+        check(&api, &given, &kinds).await?;
+        let mut changes = Vec::new();
+        for (resource, kind) in given.resources.iter().zip(&kinds) {
+            let outcome = api.apply(kind, &resource.raw).await?.into();
+            changes.push(Change { what: describe(&resource.raw), outcome });
+        }
+        in_force(dir, &api).await?;
+        Ok(changes)
+    })
+}
+
+/// Deletes from the API server what some files hold.
+pub(crate) fn delete(
+    dir: &LabDir,
+    paths: &[PathBuf],
+    recursive: bool,
+) -> Result<Vec<Change>, Error> {
+    let given = files::load(paths, recursive).map_err(Problems::from)?;
+    block_on(async {
+        let api = Api::at(&dir.api_socket()).await?;
+        let kinds = kinds(&given, &api.kinds().await?)?;
+        let mut changes = Vec::new();
+        // Whatever is in something goes before it.
+        for (resource, kind) in given.resources.iter().zip(&kinds).rev() {
+            let found = api.delete(kind, &resource.raw).await?;
+            let outcome = if found { Outcome::Deleted } else { Outcome::NotFound };
+            changes.push(Change { what: describe(&resource.raw), outcome });
+        }
+        changes.reverse();
+        in_force(dir, &api).await?;
+        Ok(changes)
+    })
+}
+
+/// Returns when the policy that the API server holds is in force.
+pub(crate) fn wait_in_force(dir: &LabDir) -> Result<(), Error> {
+    block_on(async { in_force(dir, &Api::at(&dir.api_socket()).await?).await })
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.at("start", "runtime")?.block_on(work)
+}
+
+/// The kind of each resource.
+fn kinds(given: &Loaded, kinds: &Kinds) -> Result<Vec<ApiKind>, Error> {
+    let mut errors = Vec::new();
+    let mut found = Vec::new();
+    for (position, resource) in given.resources.iter().enumerate() {
+        match kinds.of(&resource.raw) {
+            Some(served) => found.push(served.kind.clone()),
+            None => {
+                let (kind, version) = (&resource.kind, &resource.api_version);
+                let reason = format!("the lab has no kind `{kind}` of `{version}`");
+                errors.push(given.error(position, FieldError::new("kind", reason)));
+            }
+        }
+    }
+    if errors.is_empty() { Ok(found) } else { Err(Problems::from(errors).into()) }
+}
+
+/// Asks whether all of it would be accepted; what belongs to a namespace that is among it cannot be
+/// asked before that is there.
+async fn check(api: &Api, given: &Loaded, kinds: &[ApiKind]) -> Result<(), Error> {
+    let namespaces = given.resources.iter().filter(|resource| resource.kind == "Namespace");
+    let new: BTreeSet<&str> = namespaces.map(|one| one.metadata().name.as_str()).collect();
+    let mut errors = Vec::new();
+    for (position, (resource, kind)) in given.resources.iter().zip(kinds).enumerate() {
+        let namespace = resource.metadata().namespace.as_deref().unwrap_or_default();
+        if new.contains(namespace) {
+            continue;
+        }
+        match api.check(kind, &resource.raw).await {
+            Err(ApiError::Refused(status)) => {
+                let causes = status.causes.iter().filter(|cause| !cause.field.is_empty());
+                let told: Vec<_> = causes
+                    .map(|cause| FieldError::new(&cause.field, cause.message.clone()))
+                    .collect();
+                let whole = || vec![FieldError::new("", status.to_string())];
+                let told = if told.is_empty() { whole() } else { told };
+                errors.extend(told.into_iter().map(|error| given.error(position, error)));
+            }
+            other => other?,
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Problems::from(errors).into()) }
+}
+
+/// What the agent says of which set of resources the kernel enforces.
+const IN_KERNEL: &str = "tortie_network_revision ";
+
+/// Returns when the agent's files show what the API server holds, and the kernel and every authorizer
+/// say that they work by them. Pods that come and go meanwhile change the files, so what is compared
+/// is looked at anew each time.
+async fn in_force(dir: &LabDir, api: &Api) -> Result<(), Error> {
+    let told = timeout(LIMIT, told(dir, api)).await;
+    told.map_err(|_| late("policy before the agent"))??;
+    let mut missing = String::new();
+    let done = timeout(LIMIT, async {
+        while let Some(what) = behind(dir).await? {
+            missing = what;
+            sleep(INTERVAL).await;
+        }
+        Ok(())
+    });
+    done.await.unwrap_or_else(|_| Err(late(&missing)))
+}
+
+/// What does not work by the agent's files yet.
+async fn behind(dir: &LabDir) -> Result<Option<String>, Error> {
+    let files = Files::new(vec![dir.cluster()], false).read().map_err(Problems::from)?;
+    if in_kernel(dir) != Some(files.fingerprint) {
+        return Ok(Some("policy in the kernel".to_owned()));
+    }
+    let status: Status = read_json(&dir.status())?;
+    for pod in status.pods.iter().filter(|pod| pod.sidecar && pod.ready) {
+        let socket = dir.pod(&pod.interface).authorizer_socket();
+        let report = health(&socket, HealthCheck::Readiness).await;
+        if !report.is_ok_and(|report| report.fingerprint == Some(files.fingerprint)) {
+            return Ok(Some(format!("pod `{}`: loading of policy by `{AUTHORIZER}`", pod.id())));
+        }
+    }
+    Ok(None)
+}
+
+fn late(what: &str) -> Error {
+    Error::Timeout { what: what.to_owned(), seconds: LIMIT.as_secs() }
+}
+
+/// Returns when the policy in the agent's file is that of the API server.
+async fn told(dir: &LabDir, api: &Api) -> Result<(), Error> {
+    let identity = |document: &Value| {
+        let of = |field: &str| text(document, &format!("/metadata/{field}")).to_owned();
+        (of("uid"), of("resourceVersion"))
+    };
+    let mut wanted = BTreeSet::new();
+    for kind in Kind::POLICY {
+        wanted.extend(api.list(kind).await?.iter().map(identity));
+    }
+    loop {
+        let file: Value = read_json(&dir.policies_file())?;
+        if list(&file, "/items").map(identity).collect::<BTreeSet<_>>() == wanted {
+            return Ok(());
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+/// The set of resources that the kernel enforces.
+fn in_kernel(dir: &LabDir) -> Option<u64> {
+    let metrics = admin::get(&dir.agent_admin(), "/metrics").unwrap_or_default();
+    metrics.lines().find_map(|line| line.strip_prefix(IN_KERNEL)?.parse().ok())
+}

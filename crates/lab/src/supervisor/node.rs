@@ -1,0 +1,421 @@
+//! The node: follows the API server, does what controllers want, and makes the pods that run be those
+//! that are given to it.
+//!
+//! One task owns all of this. Whatever happens (the API server tells something, a container starts or
+//! ends, a certificate is due), it looks at the whole state anew and does what is missing; so nothing
+//! depends on the order in which it learns of things, or on having learned of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tortie_client::server::{Event, Follow};
+use tortie_mesh::envoy::GatewayListener;
+use tortie_model::{FieldError, Pod, Resource};
+use tortie_policy::service_account;
+
+use super::api::Api;
+use super::certificates::Certificates;
+use super::pods::Pods;
+use super::surroundings::Surroundings;
+use super::{Environment, mirror, network, register, report};
+use crate::Error;
+use crate::controllers::{self, Action, Facts};
+use crate::plan::{
+    Account, GATEWAY_NAME, GATEWAY_NAMESPACE, Inventory, NODE_NAME, Planner, PodId, ServicePlan,
+};
+use crate::status::{Named, SecretStatus, ServiceStatus};
+use crate::world::{Kind, World, is_terminating, key, text};
+
+/// How often controllers are asked in a row: each step of a roll-out takes a few.
+const ROUNDS: usize = 50;
+/// How long to wait before something that failed is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+/// How often the node says that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// The node and all it knows.
+pub(super) struct Node {
+    env: Arc<Environment>,
+    api: Api,
+    follow: Follow,
+    world: World,
+    certificates: Certificates,
+    pods: Pods,
+    gateway_port: u16,
+    led: Option<(Vec<ServicePlan>, BTreeSet<PodId>)>,
+    /// What was told of which pod as an Event, so that it is told once.
+    told: BTreeSet<(String, String)>,
+    heartbeat: Instant,
+    retry: Option<Instant>,
+    settled: watch::Sender<bool>,
+}
+
+/// What is planned around pods, from one state of the world.
+struct Around {
+    inventory: Inventory,
+    /// What cannot be used, with the position of its resource among those asked.
+    problems: Vec<(Arc<Resource>, FieldError)>,
+    sources: Vec<Arc<Resource>>,
+}
+
+impl Node {
+    /// A node that has learned what the API server holds.
+    pub(super) async fn new(
+        env: Arc<Environment>,
+        api: Api,
+        gateway_port: u16,
+    ) -> Result<Self, Error> {
+        let seconds = env.settings.certificate_seconds;
+        let mut node = Self {
+            certificates: Certificates::new(seconds, OffsetDateTime::now_utc())?,
+            pods: Pods::new(Arc::clone(&env)),
+            follow: api.follow(),
+            world: World::default(),
+            led: None,
+            told: BTreeSet::new(),
+            heartbeat: Instant::now(),
+            retry: None,
+            settled: watch::Sender::new(false),
+            gateway_port,
+            env,
+            api,
+        };
+        loop {
+            match node.follow.next().await {
+                Event::InSync => break,
+                event => node.take(event),
+            }
+        }
+        mirror::write(&node.env.dir, &node.world)?;
+        Ok(node)
+    }
+
+    /// Says whether there is nothing left to do but to wait for pods, and whether those are ready or
+    /// will not be soon.
+    pub(super) fn settled(&self) -> watch::Receiver<bool> {
+        self.settled.subscribe()
+    }
+
+    /// Works for as long as the lab lives.
+    pub(super) async fn run(mut self) {
+        let mut status = self.env.status.subscribe();
+        loop {
+            status.borrow_and_update();
+            self.reconcile().await;
+            let due = self.next_due();
+            tokio::select! {
+                event = self.follow.next() => self.take(event),
+                _ = status.changed() => {}
+                () = sleep_until(due) => {}
+            }
+            // What comes together is looked at together.
+            while let Ok(event) = timeout(Duration::ZERO, self.follow.next()).await {
+                self.take(event);
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Put { kind, object } => {
+                if let Some(kind) = Kind::find(&kind.group, &kind.kind) {
+                    self.world.put(kind, object);
+                }
+            }
+            Event::Gone { kind, object } => {
+                if let Some(kind) = Kind::find(&kind.group, &kind.kind) {
+                    self.world.remove(kind, &key(&object), text(&object, "/metadata/uid"));
+                }
+            }
+            Event::Away { reason } => tracing::warn!(reason, "the API server is away"),
+            Event::Back => tracing::info!("the API server is back"),
+            _ => {}
+        }
+    }
+
+    fn next_due(&self) -> Instant {
+        let renewal = self.certificates.next_renewal().map(|then| {
+            let wait = Duration::try_from(then - OffsetDateTime::now_utc()).unwrap_or_default();
+            Instant::now() + wait
+        });
+        let all = [Some(self.heartbeat), self.retry, renewal];
+        all.into_iter().flatten().min().unwrap_or(self.heartbeat)
+    }
+
+    fn facts(&self) -> Facts {
+        Facts { now: self.env.now(), v6: self.env.v6, gateway_port: self.gateway_port }
+    }
+
+    /// Looks at everything and does what is missing.
+    async fn reconcile(&mut self) {
+        self.retry = None;
+        match self.try_reconcile().await {
+            Ok(()) => {
+                let settled = self.is_settled();
+                self.settled.send_if_modified(|old| std::mem::replace(old, settled) != settled);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "not everything is as it should be; trying again");
+                self.retry = Some(Instant::now() + RETRY);
+            }
+        }
+    }
+
+    async fn try_reconcile(&mut self) -> Result<(), Error> {
+        let now = OffsetDateTime::now_utc();
+        self.certificates.keep(&self.accounts(), now)?;
+        let written = self.write().await;
+        // Pods go on also while the API server is away.
+        let around = self.around();
+        let services = self.place_pods(&around)?;
+        self.lead(services).await?;
+        self.say(&around);
+        self.report().await?;
+        mirror::write(&self.env.dir, &self.world)?;
+        self.warn(around).await?;
+        written?;
+        self.beat().await
+    }
+
+    /// Does what controllers want until they want nothing more.
+    async fn write(&mut self) -> Result<(), Error> {
+        for _ in 0..ROUNDS {
+            let mut actions = controllers::actions(&self.world, &self.facts());
+            actions.extend(self.certificates.actions(&self.world));
+            if actions.is_empty() {
+                return Ok(());
+            }
+            for action in actions {
+                self.api.perform(action, &mut self.world).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The service accounts that there are, or that pods run under.
+    fn accounts(&self) -> BTreeSet<Account> {
+        let given = self.world.documents(Kind::ServiceAccount).map(|one| {
+            let (namespace, name) = key(one);
+            Account { namespace, name }
+        });
+        let used = self.world.pods().map(|(resource, pod)| Account {
+            namespace: key(&resource.raw).0,
+            name: service_account(pod).to_owned(),
+        });
+        given.chain(used).collect()
+    }
+
+    fn around(&self) -> Around {
+        const KINDS: [Kind; 6] = [
+            Kind::ImageMap,
+            Kind::ServiceAccount,
+            Kind::Secret,
+            Kind::ConfigMap,
+            Kind::Gateway,
+            Kind::VirtualService,
+        ];
+        let bin_dir = self.env.machine().bin_dir();
+        let given = self.env.settings.images.iter().cloned();
+        let given = given.filter_map(|one| tortie_model::decode(one).ok()?.pop().map(Arc::new));
+        let live = KINDS.into_iter().flat_map(|kind| self.world.all(kind).cloned());
+        let sources: Vec<Arc<Resource>> = given.chain(live).collect();
+        let mut inventory = Inventory::default();
+        let mut problems = Vec::new();
+        for (position, resource) in sources.iter().enumerate() {
+            if let Err(error) = inventory.add(position, resource, &bin_dir) {
+                problems.push((Arc::clone(resource), error));
+            }
+        }
+        Around { inventory, problems, sources }
+    }
+
+    /// Starts and stops pods, and shows those that run what is around them. Gives the Services.
+    fn place_pods(&mut self, around: &Around) -> Result<Vec<ServicePlan>, Error> {
+        self.pods.collect();
+        let given = |pod: &Value| text(pod, "/spec/nodeName") == NODE_NAME && !is_terminating(pod);
+        let wanted: BTreeMap<String, Arc<Resource>> = self
+            .world
+            .all(Kind::Pod)
+            .filter(|pod| given(&pod.raw))
+            .map(|pod| (text(&pod.raw, "/metadata/uid").to_owned(), Arc::clone(pod)))
+            .collect();
+        self.pods.stop_all_but(&wanted);
+        let env = Arc::clone(&self.env);
+        let machine = env.machine();
+        let planner = Planner { machine: &machine, inventory: &around.inventory };
+        self.pods.plan_new(&wanted, |pod: &Pod, raw, link| {
+            let plan = planner.pod(pod, raw, link)?;
+            match plan.proxy.is_some() && env.settings.envoy.is_none() {
+                true => Err(FieldError::new("spec.containers", "this machine has no Envoy")),
+                false => Ok(plan),
+            }
+        });
+        let services = self.services(&planner);
+        let (listeners, _) = around.inventory.ingress.listeners(&services);
+        self.show(around, &services, &listeners)?;
+        self.pods.start();
+        Ok(services)
+    }
+
+    fn services(&self, planner: &Planner<'_>) -> Vec<ServicePlan> {
+        let pods = self.pods.plans();
+        let plan = |(resource, service): (&Arc<Resource>, &_)| {
+            planner.service(resource, service, &pods).ok()
+        };
+        self.world.services().filter_map(plan).collect()
+    }
+
+    fn show(
+        &self,
+        around: &Around,
+        services: &[ServicePlan],
+        listeners: &[GatewayListener],
+    ) -> Result<(), Error> {
+        let pods = self.pods.plans();
+        let surroundings = Surroundings {
+            env: &self.env,
+            inventory: &around.inventory,
+            certificates: &self.certificates,
+            pods: &pods,
+            services,
+            listeners,
+        };
+        pods.iter().try_for_each(|pod| match self.pods.is_started(&pod.uid) {
+            false => surroundings.prepare(pod),
+            true => surroundings.update(pod),
+        })
+    }
+
+    /// Leads Services to the pods that are ready now.
+    async fn lead(&mut self, services: Vec<ServicePlan>) -> Result<(), Error> {
+        let ready = self.env.status.borrow().ready();
+        let wanted = Some((services, ready));
+        if self.led == wanted {
+            return Ok(());
+        }
+        if let Some((services, ready)) = &wanted {
+            network::lead(services, ready).await?;
+        }
+        self.led = wanted;
+        Ok(())
+    }
+
+    /// Brings up to date what the lab's own status says of the world.
+    fn say(&self, around: &Around) {
+        let services = self.led.iter().flat_map(|(services, _)| services);
+        let services: Vec<ServiceStatus> = services.map(ServiceStatus::from).collect();
+        let accounts = around.inventory.accounts.iter();
+        let accounts =
+            accounts.map(|a| Named { namespace: a.namespace.clone(), name: a.name.clone() });
+        let accounts: Vec<Named> = accounts.collect();
+        let secrets = self.world.documents(Kind::Secret).map(|secret| {
+            let (namespace, name) = key(secret);
+            SecretStatus { namespace, name, type_: text(secret, "/type").to_owned() }
+        });
+        let secrets: Vec<SecretStatus> = secrets.collect();
+        let gateway = self.world.get(Kind::Service, GATEWAY_NAMESPACE, GATEWAY_NAME);
+        let url = gateway.map(|_| format!("http://127.0.0.1:{}", self.gateway_port));
+        self.env.status.send_if_modified(|status| {
+            let before = status.clone();
+            status.services = services;
+            status.service_accounts = accounts;
+            status.secrets = secrets;
+            status.gateway_url = url;
+            *status != before
+        });
+    }
+
+    /// Whether every pod of the API server is one that is ready, or will not be soon, and Services
+    /// lead where they should.
+    fn is_settled(&self) -> bool {
+        let status = self.env.status.borrow();
+        let led = self.led.as_ref().is_some_and(|(_, ready)| *ready == status.ready());
+        let known = |pod: &Value| status.pod(text(pod, "/metadata/uid")).is_some();
+        led && status.settled() && self.world.documents(Kind::Pod).all(known)
+    }
+
+    /// Tells the API server how pods are, and what is wrong with objects.
+    async fn report(&mut self) -> Result<(), Error> {
+        let now = self.env.now();
+        let status = self.env.status.borrow().clone();
+        let mut actions = Vec::new();
+        for document in self.world.documents(Kind::Pod).filter(|pod| !is_terminating(pod)) {
+            if let Some(found) = status.pod(text(document, "/metadata/uid")) {
+                let found = report::status(document, found, &now);
+                actions.extend(controllers::status(Kind::Pod, document, found));
+            }
+        }
+        for action in actions {
+            self.api.perform(action, &mut self.world).await?;
+        }
+        Ok(())
+    }
+
+    /// Says as Events why pods and other objects cannot be used.
+    async fn warn(&mut self, around: Around) -> Result<(), Error> {
+        let mut news: Vec<(Value, FieldError)> = Vec::new();
+        for (uid, error) in self.pods.refused() {
+            let mut pods = self.world.documents(Kind::Pod);
+            let found = pods.find(|pod| text(pod, "/metadata/uid") == uid);
+            news.extend(found.map(|pod| (pod.clone(), error.clone())));
+        }
+        let (_, errors) = match &self.led {
+            Some((services, _)) => around.inventory.ingress.listeners(services),
+            None => Default::default(),
+        };
+        let routes = errors.into_iter().filter_map(|(position, error)| {
+            Some((around.sources.get(position)?.raw.clone(), error))
+        });
+        news.extend(routes);
+        news.extend(around.problems.into_iter().map(|(resource, e)| (resource.raw.clone(), e)));
+        for (object, error) in news {
+            let told = (text(&object, "/metadata/uid").to_owned(), error.to_string());
+            if self.told.insert(told) {
+                let event = event(&object, &error.to_string(), &self.env.now());
+                self.api.perform(Action::Create(Kind::Event, event), &mut World::default()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that the node lives, when it is time.
+    async fn beat(&mut self) -> Result<(), Error> {
+        if Instant::now() < self.heartbeat {
+            return Ok(());
+        }
+        self.api.put(Kind::Lease, &register::lease(&self.env.precise_now())).await?;
+        let node = self.world.get(Kind::Node, "", NODE_NAME).map(|node| &node.raw);
+        let now = self.env.now();
+        let alive =
+            node.and_then(|n| controllers::status(Kind::Node, n, register::status(n, &now)));
+        if let Some(action) = alive {
+            self.api.perform(action, &mut self.world).await?;
+        }
+        self.heartbeat = Instant::now() + HEARTBEAT;
+        Ok(())
+    }
+}
+
+/// What `kubectl describe` shows of an object that cannot be used.
+fn event(object: &Value, message: &str, now: &str) -> Value {
+    let (namespace, name) = key(object);
+    let namespace = if namespace.is_empty() { "default".to_owned() } else { namespace };
+    let uid = text(object, "/metadata/uid");
+    json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {"generateName": format!("{name}."), "namespace": namespace},
+        "involvedObject": {
+            "apiVersion": text(object, "/apiVersion"), "kind": text(object, "/kind"),
+            "namespace": namespace, "name": name, "uid": uid,
+        },
+        "type": "Warning", "reason": "Failed", "message": message, "count": 1,
+        "firstTimestamp": now, "lastTimestamp": now,
+        "source": {"component": "kubelet", "host": NODE_NAME},
+        "reportingComponent": "kubelet", "reportingInstance": NODE_NAME,
+    })
+}
