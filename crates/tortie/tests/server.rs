@@ -9,8 +9,8 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Stdio};
 
 use common::{Home, Server, no_kubectl, run};
 
@@ -261,18 +261,39 @@ fn refusals_say_what_where_and_why() {
 fn a_watch_shows_what_changes() {
     let server = Server::start();
     server.says(&["apply", "-f", "-"], POLICY);
-    let mut watching = server.command(&["get", "gnp", "-w"]);
-    let mut watching = watching.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let mut line = || lines.next().unwrap();
-    assert!(line().starts_with("NAME   TIER      ORDER   AGE"));
-    assert!(line().starts_with("web    default   5 "));
+    let mut watching = Watching::start(&server, &["get", "gnp", "-w"]);
+    assert!(watching.line().starts_with("NAME   TIER      ORDER   "));
+    assert!(watching.line().starts_with("web    default   5 "));
     server.says(&["patch", "gnp", "web", "-p", "spec: {order: 6}"], "");
-    assert!(line().starts_with("web    default   6 "));
+    assert!(watching.line().starts_with("web    default   6 "));
     server.says(&["apply", "-f", "-"], &POLICY.replace("name: web", "name: second"));
-    assert!(line().starts_with("second"));
-    watching.kill().unwrap();
-    watching.wait().unwrap();
+    assert!(watching.line().starts_with("second"));
+}
+
+/// A command that goes on; killed when dropped.
+struct Watching {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Watching {
+    fn start(server: &Server, arguments: &[&str]) -> Watching {
+        let mut command = server.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Watching { child, lines }
+    }
+
+    fn line(&mut self) -> String {
+        self.lines.next().unwrap().unwrap()
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[test]
