@@ -1,6 +1,13 @@
 //! Clients that share nothing with this code: Go's client-go with its informers, and the typed
 //! client that Calico publishes.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "test code"
+)]
 
 mod common;
 

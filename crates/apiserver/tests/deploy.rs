@@ -1,5 +1,12 @@
-//! Every manifest in `deploy/` is accepted by our own server.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+//! The manifests in `deploy/` for others are accepted by our own server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "test code"
+)]
 
 mod common;
 

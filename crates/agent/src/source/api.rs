@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 
 /// How long changes of some kinds wait for those of others when the server comes back: as long as
 /// one of them cannot be had, the others must not wait for it.
-const TOGETHER: Duration = Duration::from_secs(2);
+const TOGETHER: Duration = Duration::from_secs(5);
 /// How many events are taken before what they come to is told.
 const MOST: usize = 4096;
 /// Calico's resources as a cluster without Calico's API server has them.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use super::{ApiKind, Select, Server};
@@ -115,11 +115,13 @@ impl Server {
         pace: Pace,
     ) -> Follow {
         let (sender, told) = mpsc::channel(QUEUE);
+        let found = Arc::new(Notify::new());
         let mut tasks = JoinSet::new();
         let mut kinds = Vec::new();
         for (number, wanted) in wanted.into_iter().map(Into::into).enumerate() {
             kinds.push(Arc::new(wanted.kind.clone()));
-            let one = One::new(self.clone(), wanted, number, sender.clone(), pace);
+            let one =
+                One::new(self.clone(), wanted, number, sender.clone(), Arc::clone(&found), pace);
             tasks.spawn(one.run());
         }
         Follow { told, whole: Whole::new(kinds), _tasks: tasks }

@@ -1,11 +1,12 @@
 //! One kind: list it, then watch it, for ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use kube::core::WatchEvent;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tortie_daemon::backoff::Backoff;
 
@@ -77,6 +78,10 @@ pub(super) struct One {
     known: Known,
     pace: Pace,
     backoff: Backoff,
+    /// Wakes all kinds that wait for the server when one of them has found it again.
+    found: Arc<Notify>,
+    /// It failed last time.
+    failing: bool,
     /// Since when the server denies that it has the kind.
     denied: Option<Instant>,
 }
@@ -87,12 +92,24 @@ impl One {
         wanted: Wanted,
         number: usize,
         out: mpsc::Sender<(usize, Told)>,
+        found: Arc<Notify>,
         pace: Pace,
     ) -> One {
         // The seed of a hasher is the randomness that the standard library has.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), number);
         let backoff = Backoff::new(pace.first_pause, pace.longest_pause, seed);
-        One { server, wanted, number, out, known: Known::default(), pace, backoff, denied: None }
+        One {
+            server,
+            wanted,
+            number,
+            out,
+            known: Known::default(),
+            pace,
+            backoff,
+            found,
+            failing: false,
+            denied: None,
+        }
     }
 
     /// Goes on until nobody listens.
@@ -115,6 +132,9 @@ impl One {
         match self.list().await? {
             Ok(mark) => {
                 self.denied = None;
+                if std::mem::take(&mut self.failing) {
+                    self.found.notify_waiters();
+                }
                 self.tell(Told::Listed).await?;
                 Ok(State::Watching(mark))
             }
@@ -153,11 +173,16 @@ impl One {
         }
     }
 
-    /// Says so, and begins anew after a pause.
+    /// Says so, and begins anew after a pause, or as soon as another kind has found the server: what
+    /// has changed in several of them must not come long after each other.
     async fn failed(&mut self, error: &Error) -> Result<State, Closed> {
         tracing::debug!(kind = %self.wanted.kind.name(), %error, "a kind cannot be followed");
+        self.failing = true;
         self.tell(Told::Failed(format!("{}: {error}", self.wanted.kind.name()))).await?;
-        sleep(self.backoff.pause()).await;
+        tokio::select! {
+            () = sleep(self.backoff.pause()) => {}
+            () = self.found.notified() => {}
+        }
         Ok(State::Listing)
     }
 
