@@ -9,7 +9,7 @@ can_be_root ||
     fail "the lab makes network namespaces, which needs root, and there is no sudo" "run as root"
 
 say "1/3 tools"
-scripts/ensure.sh cc ip nft unshare nsenter setpriv setsid etcd curl envoy
+scripts/ensure.sh cc ip nft unshare nsenter setpriv setsid etcd curl envoy kubectl
 
 say "2/3 building (some minutes the first time)"
 cargo_as_builder build --locked --bins -p tortie -p tortie-authz -p yaobank
@@ -19,4 +19,4 @@ if is_root; then
 else
     say "3/3 the demo, with sudo: the lab makes network namespaces"
 fi
-as_root env ENVOY="$(find_envoy)" "$(target_dir)/debug/tortie" demo yaobank "$@"
+as_root env ENVOY="$(find_envoy)" KUBECTL="${KUBECTL:-}" "$(target_dir)/debug/tortie" demo yaobank "$@"

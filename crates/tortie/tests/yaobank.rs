@@ -49,10 +49,11 @@ impl Lab {
 
     fn up(name: &'static str) -> Lab {
         let lab = Lab(name);
-        let [bank, attack, images] =
-            ["10-yaobank.yaml", "20-attack-pod.yaml", "images.yaml"].map(example);
-        let paths = [&bank, &attack, &images].map(|path| path.to_str().unwrap());
-        lab.ok(&["up", "-f", paths[0], "-f", paths[1], "-f", paths[2]]);
+        let files = ["00-namespace.yaml", "10-yaobank.yaml", "20-attack-pod.yaml", "images.yaml"];
+        let files = files.map(example);
+        let mut words = vec!["up"];
+        files.iter().for_each(|file| words.extend(["-f", file.to_str().unwrap()]));
+        lab.ok(&words);
         lab
     }
 
@@ -110,7 +111,7 @@ fn the_demo_goes_as_told() {
     let output = Command::new(TORTIE).args(args).output().unwrap();
     let table = text(&output.stdout);
     assert!(output.status.success(), "{table}{}", text(&output.stderr));
-    assert!(table.contains("19 of 19 steps as expected"), "{table}");
+    assert!(table.contains("26 of 26 steps as expected"), "{table}");
     assert_eq!(table.matches("why:").count(), 4, "{table}");
     for layer in ["ingress of default/database-", "application of default/database-"] {
         assert!(table.contains(layer), "{table}");

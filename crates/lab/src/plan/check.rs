@@ -71,7 +71,10 @@ pub(crate) fn check(
         return Err(errors.found);
     }
     let sidecars = given.pods.iter().any(|pod| given.is_injected(&pod.pod));
-    let documents = missing.into_iter().chain(manifests.resources.iter().map(|r| r.raw.clone()));
+    // Expectations on flows may lie beside the manifests they are about.
+    let stored = |r: &&Resource| !matches!(r.object, Object::PolicyTest(_));
+    let given = manifests.resources.iter().filter(stored).map(|resource| resource.raw.clone());
+    let documents = missing.into_iter().chain(given);
     let documents = documents.map(|mut document| {
         number_modes(&mut document);
         document

@@ -1,6 +1,7 @@
 //! Scripted tutorials: steps with an expectation each, played on a lab.
 
 mod script;
+mod tools;
 mod yaobank;
 
 pub(crate) use script::Script;

@@ -1,7 +1,7 @@
-//! Yao Bank: a compromised customer pod and an attacker with stolen keys, before and after policy.
+//! Yao Bank: a compromised customer pod and an attacker with stolen keys, before and after policy,
+//! played with the tutorial's own commands.
 
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,31 +9,40 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use tempfile::TempDir;
 use tortie_client::files;
-use tortie_lab::{Lab, LabName, Options, Output, PodStatus};
+use tortie_lab::{Lab, LabName, Options, PodStatus};
 use tortie_policy::{Cluster, Protocol, Query, Word, explain_by, request_line};
 
 use super::Script;
+use super::tools::{Said, Tools};
 
 /// The manifests, so that the demo needs no checkout.
 const FILES: [(&str, &str); 4] = [
-    ("10-yaobank.yaml", include_str!("../../../../examples/yaobank/10-yaobank.yaml")),
-    ("20-attack-pod.yaml", include_str!("../../../../examples/yaobank/20-attack-pod.yaml")),
-    ("30-policy.yaml", include_str!("../../../../examples/yaobank/30-policy.yaml")),
-    ("images.yaml", include_str!("../../../../examples/yaobank/images.yaml")),
+    (BANK, include_str!("../../../../examples/yaobank/10-yaobank.yaml")),
+    (ATTACKER, include_str!("../../../../examples/yaobank/20-attack-pod.yaml")),
+    (POLICY, include_str!("../../../../examples/yaobank/30-policy.yaml")),
+    (IMAGES, include_str!("../../../../examples/yaobank/images.yaml")),
 ];
+const BANK: &str = "10-yaobank.yaml";
+const ATTACKER: &str = "20-attack-pod.yaml";
+const POLICY: &str = "30-policy.yaml";
+const IMAGES: &str = "images.yaml";
 
 /// Programs of the example that must be beside this one.
 const PROGRAMS: [&str; 3] = ["yaobank-customer", "yaobank-summary", "yaobank-database"];
 
-const CUSTOMER: &str = "default/customer";
-const SUMMARY: &str = "default/summary";
-const DATABASE: &str = "default/database";
-const ATTACK: &str = "default/attack";
+/// Deployments of the bank, and the attacker's pod.
+const CUSTOMER: &str = "customer";
+const SUMMARY: &str = "summary";
+const DATABASE: &str = "database";
+const ATTACK: &str = "attack";
+
+/// What turns on the sockets by which sidecars are told their policy.
+const SYNC: &str = r#"{"spec": {"policySyncPathPrefix": "/var/run/nodeagent"}}"#;
 
 /// What the node's agent says of packets that policy dropped.
 const DROPS: &str = "tortie_network_dropped_packets_total";
 
-/// How long a command in a pod may take.
+/// How long counters, and what is being deleted, may take.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// The balance the tutorial's account starts with.
@@ -46,26 +55,25 @@ const REFUSED: &str = "99999.99";
 /// Plays the tutorial; true if every step went as expected.
 pub(crate) fn play(name: LabName, keep: bool) -> anyhow::Result<bool> {
     let files = Files::write()?;
-    let options = Options {
-        name,
-        manifests: vec![files.path(0), files.path(1), files.path(3)],
-        ..Options::new()?
-    };
+    let options = Options { name, manifests: vec![files.path(IMAGES)], ..Options::new()? };
     programs_exist(&options)?;
     let start = Instant::now();
     let mut lab = Lab::up(&options, |step| eprintln!("{step}"))?;
     let up = start.elapsed();
-    let bank = Bank { lab: &lab, gateway: lab.gateway_url()?.context("the lab has no gateway")? };
+    let tools = Tools::new(files.0.path(), lab.kubeconfig())?;
     let mut script = Script::begin("Yao Bank, defended by Envoy, the kernel, and Tortie");
-    bank.look_around(&mut script, up);
+    script.chapter(&format!("(the lab took {:.1} s to start)", up.as_secs_f64()));
+    let mut bank = Bank { lab: &lab, tools: &tools, files: &files, gateway: String::new() };
+    bank.open(&mut script);
+    bank.join_the_mesh(&mut script);
     bank.attack_before_policy(&mut script);
-    bank.apply_policy(&mut script, &files.path(2));
+    bank.apply_policy(&mut script);
     bank.use_under_policy(&mut script);
     bank.attack_under_policy(&mut script);
-    bank.control(&mut script, &files.path(2));
+    bank.control(&mut script);
     let as_expected = script.end();
     if keep {
-        bank.restore_policy(&files.path(2));
+        bank.restore_policy();
         println!("{}", bank.next_steps());
         lab.detach()?;
     } else {
@@ -96,20 +104,87 @@ impl Files {
         Ok(Files(dir))
     }
 
-    fn path(&self, index: usize) -> PathBuf {
-        self.0.path().join(FILES.get(index).map_or("", |(name, _)| name))
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).display().to_string()
     }
 }
 
 /// The running bank.
 struct Bank<'a> {
     lab: &'a Lab,
+    tools: &'a Tools,
+    files: &'a Files,
     gateway: String,
 }
 
 impl Bank<'_> {
-    fn look_around(&self, script: &mut Script, up: Duration) {
+    fn open(&self, script: &mut Script) {
         script.chapter("The bank opens");
+        script.step("kubectl apply -f 10-yaobank.yaml", "11 created", || {
+            let said = self.tools.kubectl_ok(&["apply", "-f", &self.files.text(BANK)])?;
+            let created = said.lines().filter(|line| line.ends_with(" created")).count();
+            Ok(format!("{created} created"))
+        });
+        script.step("kubectl get pods", "3 pods 1/1 Running", || self.pods("1/1"));
+        script.step("kubectl get serviceaccount", "customer database summary", || {
+            let names = self.tools.kubectl_ok(&["get", "serviceaccount", "-o", "name"])?;
+            let names = names.lines().filter_map(|line| line.split('/').nth(1));
+            Ok(names.filter(|name| *name != "default").collect::<Vec<_>>().join(" "))
+        });
+        script.step("kubectl get secret", "3 istio.io/key-and-cert", || {
+            let secrets = self.tools.kubectl_ok(&["get", "secret", "--no-headers"])?;
+            let names = ["istio.customer", "istio.database", "istio.summary"];
+            let is_key = |line: &&str| {
+                line.contains(" istio.io/key-and-cert ")
+                    && names.contains(&line.split(' ').next().unwrap_or_default())
+            };
+            Ok(format!("{} istio.io/key-and-cert", secrets.lines().filter(is_key).count()))
+        });
+    }
+
+    fn join_the_mesh(&mut self, script: &mut Script) {
+        script.chapter("Every pod gets a sidecar");
+        script.step("kubectl label namespace default istio-injection=enabled", "labeled", || {
+            let words = ["label", "namespace", "default", "istio-injection=enabled"];
+            let said = self.tools.kubectl_ok(&words)?;
+            Ok(said.rsplit(' ').next().unwrap_or_default().to_owned())
+        });
+        script.step(
+            "kubectl delete pod --all: new ones, with sidecars",
+            "3 pods 2/2 Running",
+            || {
+                self.tools.kubectl_ok(&["delete", "pod", "--all"])?;
+                self.pods("2/2")
+            },
+        );
+        script.step("calicoctl patch FelixConfiguration default", "/var/run/nodeagent", || {
+            let patch = ["patch", "FelixConfiguration", "default", "--patch", SYNC];
+            self.tools.calicoctl_ok(&patch)?;
+            let path = "jsonpath={.spec.policySyncPathPrefix}";
+            self.tools.kubectl_ok(&["get", "felixconfiguration", "default", "-o", path])
+        });
+        let (lab, tools) = (self.lab, self.tools);
+        script.step("the gateway's address, as its Service has it", "reachable", || {
+            let of = |path: &str| {
+                let output = format!("jsonpath={path}");
+                let service = ["-n", "istio-system", "get", "service", "istio-ingressgateway"];
+                tools.kubectl_ok(&[&service[..], &["-o", &output]].concat())
+            };
+            let host = of("{.status.loadBalancer.ingress[0].ip}")?;
+            let port = of(r#"{.spec.ports[?(@.name=="http2")].port}"#)?;
+            self.gateway = format!("http://{host}:{port}");
+            let same = lab.gateway_url()?.as_deref() == Some(&*self.gateway);
+            Ok(if same { "reachable".to_owned() } else { self.gateway.clone() })
+        });
+        script.step("kubectl apply -f 20-attack-pod.yaml", "ready", || {
+            tools.kubectl_ok(&["apply", "-f", &self.files.text(ATTACKER)])?;
+            tools.kubectl_ok(&["wait", "--for=condition=Ready", "pod/attack", "--timeout=60s"])?;
+            Ok("ready".to_owned())
+        });
         script.step("four pods and a gateway, each with its own identity", "5 ready", || {
             let status = self.lab.status()?;
             let ready = status.pods.iter().filter(|pod| pod.ready).count();
@@ -118,21 +193,32 @@ impl Bank<'_> {
             }
             Ok(format!("{ready} ready"))
         });
-        script.step("service accounts of the bank", "customer database summary", || {
-            let status = self.lab.status()?;
-            let accounts = status.service_accounts.iter().filter(|a| a.namespace == "default");
-            let names = accounts.map(|a| a.name.as_str()).filter(|name| *name != "default");
-            Ok(names.collect::<Vec<_>>().join(" "))
-        });
-        script.step("their keys are Secrets", "3 istio.io/key-and-cert", || {
-            let secrets = self.lab.status()?.secrets;
-            let names = ["istio.customer", "istio.database", "istio.summary"];
-            let keys = secrets.iter().filter(|s| s.type_ == "istio.io/key-and-cert");
-            let keys = keys.filter(|s| names.contains(&s.name.as_str())).count();
-            Ok(format!("{keys} istio.io/key-and-cert"))
-        });
         self.page_shows(script, "the customer page shows account 519940", BALANCE);
-        script.chapter(&format!("(the lab took {:.1} s to start)", up.as_secs_f64()));
+    }
+
+    /// Waits until `kubectl get pods` shows all pods of the bank like this, and the gateway's.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "kubectl can wait for what is there already alone"
+    )]
+    fn pods(&self, ready: &str) -> anyhow::Result<String> {
+        let start = Instant::now();
+        loop {
+            let pods = self.tools.kubectl_ok(&["get", "pods", "-A", "--no-headers"])?;
+            let fits = |namespace: &str, ready: &str| {
+                let fits = |line: &&str| {
+                    let columns: Vec<&str> = line.split_whitespace().collect();
+                    matches!(*columns, [n, _, r, "Running", ..] if (n, r) == (namespace, ready))
+                };
+                pods.lines().filter(fits).count()
+            };
+            let bank = fits("default", ready);
+            let all = (bank, fits("istio-system", "1/1"), pods.lines().count());
+            if all == (3, 1, 4) || start.elapsed() > LIMIT {
+                return Ok(format!("{bank} pods {ready} Running"));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn attack_before_policy(&self, script: &mut Script) {
@@ -144,11 +230,12 @@ impl Bank<'_> {
         self.page_shows(script, "the customer page shows the attacker's number", STOLEN);
     }
 
-    fn apply_policy(&self, script: &mut Script, policy: &Path) {
+    fn apply_policy(&self, script: &mut Script) {
         script.chapter("Three policies are applied");
-        script.step("apply 30-policy.yaml", "applied", || {
-            self.lab.apply(&[policy.to_owned()], false)?;
-            Ok("applied".to_owned())
+        script.step("calicoctl create -f 30-policy.yaml", "in force", || {
+            self.tools.calicoctl_ok(&["create", "-f", &self.files.text(POLICY)])?;
+            self.lab.wait_in_force()?;
+            Ok("in force".to_owned())
         });
     }
 
@@ -171,12 +258,14 @@ impl Bank<'_> {
         self.reason(script, DATABASE);
         // The pod's own address is another destination than the Service's: a new connection.
         script.step("the same over a new connection: its own proxy answers", "503", || {
-            let database = self.address(DATABASE)?;
+            let of = "jsonpath={.items[0].status.podIP}";
+            let database =
+                self.tools.kubectl_ok(&["get", "pod", "-l", "app=database", "-o", of])?;
             self.status_in(CUSTOMER, &[&format!("http://{database}:2379/v2/keys?recursive=true")])
         });
         script.step("stolen keys of summary: set the balance", "no answer (curl 28)", || {
-            let output = self.exec(ATTACK, &theft(REFUSED))?;
-            Ok(match (output.status, output.stdout.as_str()) {
+            let said = self.exec(ATTACK, &theft(REFUSED))?;
+            Ok(match (said.status, said.out.as_str()) {
                 (28, "" | "000") => "no answer (curl 28)".to_owned(),
                 (status, answer) => format!("curl {status}, answer {answer}"),
             })
@@ -203,7 +292,7 @@ impl Bank<'_> {
         let cluster = Cluster::build(&loaded.resources);
         let cluster = cluster.map_err(|_| anyhow!("the lab's resources are invalid"))?;
         let query = Query {
-            from: ATTACK.parse()?,
+            from: format!("default/{ATTACK}").parse()?,
             to: self.pod(DATABASE)?.id().parse()?,
             protocol: Protocol::TCP,
             port: Some("2379".parse()?),
@@ -234,33 +323,28 @@ impl Bank<'_> {
         }
     }
 
-    /// The pod of a Deployment.
-    fn pod(&self, deployment: &str) -> anyhow::Result<PodStatus> {
-        let mut pods = self.lab.status()?.pods.into_iter();
-        let is_of = |pod: &PodStatus| {
-            let name = pod.workload.as_ref().unwrap_or(&pod.name);
-            format!("{}/{name}", pod.namespace) == deployment
-        };
-        pods.find(is_of).context("no such pod")
-    }
-
-    fn address(&self, deployment: &str) -> anyhow::Result<IpAddr> {
-        self.pod(deployment)?.addresses.first().copied().context("the pod has no address")
+    /// The pod of a Deployment, or of its own.
+    fn pod(&self, name: &str) -> anyhow::Result<PodStatus> {
+        let status = self.lab.status()?;
+        let is_it =
+            |pod: &PodStatus| !pod.ending && pod.workload.as_ref().unwrap_or(&pod.name) == name;
+        status.pods.into_iter().find(is_it).context("no such pod")
     }
 
     /// Prints why a pod's authorizer refused what it refused last.
-    fn reason(&self, script: &Script, pod: &str) {
-        match self.lab.denials(pod).map(|mut denials| denials.pop()) {
+    fn reason(&self, script: &Script, name: &str) {
+        match self.lab.denials(name).map(|mut denials| denials.pop()) {
             Ok(Some(denial)) => script.reason(&denial.reason),
             Ok(None) => script.reason("Tortie has refused nothing there"),
             Err(error) => script.reason(&format!("unknown: {error}")),
         }
     }
 
-    fn control(&self, script: &mut Script, policy: &Path) {
+    fn control(&self, script: &mut Script) {
         script.chapter("Control: without the policies the attack works again");
-        script.step("delete 30-policy.yaml", "deleted", || {
-            self.lab.delete(&[policy.to_owned()], false)?;
+        script.step("calicoctl delete -f 30-policy.yaml", "deleted", || {
+            self.tools.calicoctl_ok(&["delete", "-f", &self.files.text(POLICY)])?;
+            self.lab.wait_in_force()?;
             Ok("deleted".to_owned())
         });
         script.step("stolen keys of summary: set the balance", "200", || self.steal(REFUSED));
@@ -268,8 +352,8 @@ impl Bank<'_> {
     }
 
     /// The lab is left as one wants to find it: policy in force.
-    fn restore_policy(&self, policy: &Path) {
-        if let Err(error) = self.lab.apply(&[policy.to_owned()], false) {
+    fn restore_policy(&self) {
+        if let Err(error) = self.lab.apply(&[self.files.path(POLICY)], false) {
             eprintln!("error: the policies are not in force again: {error}");
         }
     }
@@ -278,10 +362,12 @@ impl Bank<'_> {
         let name = self.lab.name();
         format!(
             "The lab `{name}` keeps running, with the policies in force. Try:\n  \
+             export KUBECONFIG={}\n  \
+             kubectl get pods -A\n  \
+             kubectl exec deploy/customer -c customer -- curl -si http://database:2379/v2/keys\n  \
              curl {}\n  \
-             tortie lab --name {name} exec {CUSTOMER} -- curl -i http://database:2379/v2/keys\n  \
-             tortie lab --name {name} status\n  \
              tortie lab --name {name} down",
+            self.lab.kubeconfig().display(),
             self.gateway
         )
     }
@@ -301,7 +387,8 @@ impl Bank<'_> {
 
     fn list_accounts(&self) -> anyhow::Result<String> {
         let url = "http://database:2379/v2/keys?recursive=true";
-        let json = self.run_in(CUSTOMER, &["curl", "-sS", url])?;
+        let words = ["curl", "-sS", url].map(str::to_owned);
+        let json = self.exec(CUSTOMER, &words)?.ok("curl in the customer pod")?;
         let json: serde_json::Value = serde_json::from_str(&json)
             .with_context(|| format!("not an answer of etcd: {}", brief(&json)))?;
         let accounts = json.pointer("/node/nodes/0/nodes").and_then(|nodes| nodes.as_array());
@@ -310,34 +397,27 @@ impl Bank<'_> {
 
     /// The HTTP status that `curl` gets in a pod. It counts also if `curl` then complains that the
     /// answer came before it had sent everything, as an early refusal does over HTTP/2.
-    fn status_in(&self, pod: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    fn status_in(&self, deployment: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20"];
         let command: Vec<_> = curl.iter().chain(arguments).map(ToString::to_string).collect();
-        self.answered(pod, &command)
+        self.answered(deployment, &command)
+    }
+
+    /// Runs a command in the container of an app, which has the app's name.
+    fn exec(&self, app: &str, argv: &[String]) -> anyhow::Result<Said> {
+        let pod = if app == ATTACK { app.to_owned() } else { format!("deploy/{app}") };
+        let words = ["exec", &pod, "-c", app, "--"];
+        self.tools
+            .kubectl(&words.into_iter().chain(argv.iter().map(String::as_str)).collect::<Vec<_>>())
     }
 
     /// The HTTP status that a command prints.
     fn answered(&self, pod: &str, command: &[String]) -> anyhow::Result<String> {
-        let output = self.exec(pod, command)?;
-        match output.stdout.as_str() {
-            "" | "000" => {
-                bail!("exit status {} in {pod}: {}", output.status, brief(&output.stderr))
-            }
+        let said = self.exec(pod, command)?;
+        match said.out.as_str() {
+            "" | "000" => bail!("exit status {} in {pod}: {}", said.status, brief(&said.err)),
             status => Ok(status.to_owned()),
         }
-    }
-
-    fn exec(&self, pod: &str, argv: &[String]) -> anyhow::Result<Output> {
-        Ok(self.lab.exec(pod, None, argv, LIMIT)?)
-    }
-
-    fn run_in(&self, pod: &str, argv: &[&str]) -> anyhow::Result<String> {
-        let argv: Vec<_> = argv.iter().map(ToString::to_string).collect();
-        let output = self.exec(pod, &argv)?;
-        if output.status != 0 {
-            bail!("exit status {} in {pod}: {}", output.status, brief(&output.stderr));
-        }
-        Ok(output.stdout)
     }
 }
 
