@@ -100,7 +100,7 @@ impl Client {
     async fn ask(&mut self, method: &str, path: &str, media: &str, body: &str) -> usize {
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media}\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media}\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         self.0.write_all(request.as_bytes()).await.unwrap();
         let (code, length) = self.head().await;
@@ -213,7 +213,7 @@ async fn watching(server: &Arc<Server>, watchers: usize, a_second: u64, seconds:
         let path = format!("{MAPS}?watch=1&fieldSelector=metadata.name%3Dticker");
         client
             .0
-            .write_all(format!("GET {path} HTTP/1.0\r\nHost: x\r\n\r\n").as_bytes())
+            .write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())
             .await
             .unwrap();
         client.head().await;

@@ -203,7 +203,7 @@ fn slow_clients_are_sent_away() {
     let cluster = Cluster::start_with(Options { limits, ..Options::default() });
     let api = cluster.api();
     let mut stream = api.connect();
-    stream.write_all(b"GET /version HTTP/1.1\r\nHost: x\r\nX-Slow: ").unwrap();
+    stream.write_all(b"GET /version HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").unwrap();
     // The end comes although nothing else is sent.
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);

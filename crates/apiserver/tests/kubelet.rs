@@ -97,7 +97,7 @@ fn nodes_are_asked_for_logs_and_commands() {
     let query = "command=cat&command=a%20b%2F%26&stdin=true&stdout=true&tty=false";
     write!(
         stream,
-        "GET {pods}/web/exec?{query} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {pods}/web/exec?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==\r\n\
          Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\nhello"
     )

@@ -59,7 +59,7 @@ impl Api {
 
     /// A request of HTTP 1.0: its answer ends with the connection and is not in chunks.
     pub fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
-        let mut head = format!("{method} {path} HTTP/1.0\r\nHost: test\r\n");
+        let mut head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n");
         headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
         head + &format!("Content-Length: {length}\r\n\r\n")
     }
