@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 use sha1::{Digest, Sha1};
 
+use super::replicas::wanted as replicas;
 use super::{Action, Facts, conditions, document, merge, owner, status};
 use crate::world::{Kind, World, is_terminating, key, number, text};
 
@@ -35,10 +36,6 @@ struct Rollout<'a> {
     current: Option<&'a Value>,
     /// Those of other templates, oldest first.
     others: Vec<&'a Value>,
-}
-
-fn replicas(set: &Value) -> u64 {
-    number(set, "/spec/replicas")
 }
 
 fn revision(set: &Value) -> u64 {

@@ -12,7 +12,7 @@ pub(super) fn actions(world: &World, _: &Facts) -> Vec<Action> {
 
 fn replica_set(world: &World, set: &Value) -> Vec<Action> {
     let pods = active(world, text(set, "/metadata/uid"));
-    let mut actions = scale(Kind::ReplicaSet, set, &pods, number(set, "/spec/replicas"), None);
+    let mut actions = scale(Kind::ReplicaSet, set, &pods, wanted(set), None);
     let ready = pods.iter().filter(|pod| is_ready(pod)).count();
     let found = json!({
         "replicas": pods.len(), "fullyLabeledReplicas": pods.len(), "readyReplicas": ready,
@@ -20,6 +20,11 @@ fn replica_set(world: &World, set: &Value) -> Vec<Action> {
     });
     actions.extend(status(Kind::ReplicaSet, set, found));
     actions
+}
+
+/// How many pods a set is to have; one if it does not say.
+pub(super) fn wanted(set: &Value) -> u64 {
+    set.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1)
 }
 
 /// The pods of an owner that run or will run.

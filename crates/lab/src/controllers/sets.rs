@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::deployment::template_hash;
-use super::replicas::{active, delete, is_ready, pod, scale};
+use super::replicas::{active, delete, is_ready, pod, scale, wanted as replicas};
 use super::{Action, Facts, conditions, status};
 use crate::world::{Kind, World, is_terminating, number, text};
 
@@ -26,7 +26,7 @@ fn has_hash(pod: &Value, hash: &str) -> bool {
 
 /// Pods `<name>-0` and so on. One whose template has changed is replaced when all others are ready.
 fn stateful_set(world: &World, set: &Value) -> Vec<Action> {
-    let (hash, wanted) = (template_hash(set), number(set, "/spec/replicas"));
+    let (hash, wanted) = (template_hash(set), replicas(set));
     let uid = text(set, "/metadata/uid");
     let pods = active(world, uid);
     let name = |index: u64| format!("{}-{index}", text(set, "/metadata/name"));
