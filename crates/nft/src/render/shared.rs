@@ -110,6 +110,9 @@ fn wire(
         let own = endpoint.addresses.iter().map(|address| address.to_canonical());
         // An address that several claim is the first one's.
         let own: Vec<IpNet> = own.filter(|ip| taken.insert(*ip)).map(IpNet::from).collect();
+        if own.is_empty() {
+            continue;
+        }
         for (targets, direction) in [(&mut from, Direction::Egress), (&mut to, Direction::Ingress)]
         {
             let chain = graph.acquire(workloads::content(endpoint, state, direction));
