@@ -262,6 +262,8 @@ fn explain_gives_json_as_promised() {
     let request = ["--method", "GET", "--path", "/x", "-o", "json"];
     let flow = ["--from", "shop/web-0", "--to", "shop/db", "--port", "5432"];
     let answer = explain(&[&flow[..], &request].concat()).ended(0).json();
+    let by_reference = explain(&[&flow[..], &request, &["--engine", "reference"]].concat());
+    assert_eq!(by_reference.ended(0).json(), answer);
     assert_eq!(answer["verdict"], json!("allow"));
     for (leg, endpoint) in
         [("egress", "shop/web-0"), ("ingress", "shop/db"), ("application", "shop/db")]
@@ -391,8 +393,10 @@ fn cases(wrong: usize) -> String {
 fn expectations_are_checked() {
     let files = Files::new(&[("cluster.yaml", CLUSTER), ("cases.yaml", &cases(0))]);
     let (cluster, good) = (files.path("cluster.yaml"), files.path("cases.yaml"));
-    let run = tortie(&["test", "-f", &cluster, &good]).ended(0);
-    assert_eq!(run.stdout, "3 passed, 0 failed\n");
+    for engine in ["compiled", "reference"] {
+        let run = tortie(&["test", "-f", &cluster, &good, "--engine", engine]).ended(0);
+        assert_eq!(run.stdout, "3 passed, 0 failed\n", "{engine}");
+    }
 
     let files = Files::new(&[("cases.yaml", &cases(2))]);
     let bad = files.path("cases.yaml");
