@@ -229,8 +229,13 @@ fn no_more_is_done_than_there_is_room_for() {
     };
     let body = settings("slow").to_string();
     let mut slow = api.connect();
-    slow.write_all(Api::head("POST", MAPS, &[JSON], body.len()).as_bytes()).unwrap();
-    let refused = until(429);
+    let headers = [JSON, ("Expect", "100-continue"), ("Connection", "close")];
+    let head = Api::head("POST", MAPS, &headers, body.len()).replace("HTTP/1.0", "HTTP/1.1");
+    slow.write_all(head.as_bytes()).unwrap();
+    // It is asked for its body once it is let in.
+    let mut begin = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    slow.read_exact(&mut begin).unwrap();
+    let refused = api.get(MAPS);
     check_status(&refused, 429, "requests");
     assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
     api.get("/healthz").code.eq(&200).then_some(()).unwrap();

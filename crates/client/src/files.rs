@@ -391,7 +391,7 @@ mod tests {
         std::fs::write(&path, format!("---\n---\n{list}---\n{POLICY}")).unwrap();
         let read = objects(std::slice::from_ref(&path), false).unwrap();
         let kinds: Vec<_> = read.iter().map(|(origin, o)| (origin.document, &o["kind"])).collect();
-        assert_eq!(kinds, [(1, &"Pod".into()), (2, &"GlobalNetworkPolicy".into())]);
+        assert_eq!(kinds, [(0, &"Pod".into()), (1, &"GlobalNetworkPolicy".into())]);
         std::fs::write(&path, "kind: Pod\n---\n- 1\n").unwrap();
         let errors = objects(&[path], false).unwrap_err();
         assert_eq!(errors.len(), 2, "{errors:?}");
