@@ -1,10 +1,12 @@
 //! The store as objects of kinds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use tokio::sync::{Mutex, RwLock};
+use tokio::time::timeout;
 use tortie_store::{At, Engine, Error, Key, List, Object, Page, Resource, Scope, Store};
 
 use crate::audit::Audit;
@@ -19,6 +21,9 @@ use crate::status::Status;
 
 /// Where the definitions of kinds are.
 pub(crate) const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
+
+/// How long the store may take to answer before this server is not ready.
+const REACHED: Duration = Duration::from_secs(2);
 
 /// All that requests share.
 pub(crate) struct Api {
@@ -95,6 +100,21 @@ impl Api {
     pub(crate) async fn all(&self, kind: &Kind, namespace: Option<&str>) -> Result<Page, Status> {
         let scope = scope(&kind.resource, namespace)?;
         self.store.list(&List { scope, at: At::Latest, limit: None }).await.map_err(reading)
+    }
+
+    /// Whether the store can be read.
+    ///
+    /// # Errors
+    /// When it cannot, or does not answer soon. Anybody may ask, so why is only logged.
+    pub(crate) async fn reach_store(&self) -> Result<(), Status> {
+        let namespaces = self.kind("", "v1", "namespaces")?;
+        let any = key(&namespaces, None, "default")?;
+        match timeout(REACHED, self.store.get(&any)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => tracing::warn!(%error, "not ready: the store cannot be read"),
+            Err(_) => tracing::warn!("not ready: the store does not answer"),
+        }
+        Err(Status::unavailable("the store cannot be read"))
     }
 
     /// An object as it is stored.

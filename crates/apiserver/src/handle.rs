@@ -109,7 +109,12 @@ impl Handler {
         let caller = self.credentials.caller(peer, &head.headers, now)?;
         let caller = self.api.access.impersonate(caller, &head.headers)?;
         match head.uri.path() {
-            "/healthz" | "/livez" | "/readyz" => health(&head.method),
+            "/healthz" | "/livez" => health(&head.method),
+            "/readyz" => {
+                let answer = health(&head.method)?;
+                self.api.reach_store().await?;
+                Ok(answer)
+            }
             "/version" | "/version/" => get_only(head, discovery::version),
             _ if caller.is_anonymous() => {
                 Err(Status::unauthorized("show a client certificate or a bearer token"))

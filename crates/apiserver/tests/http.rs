@@ -13,6 +13,7 @@ mod common;
 
 use common::http::Api;
 use common::{Cluster, etcd};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 type Test = fn(Api);
@@ -46,6 +47,24 @@ fn in_etcd() {
     all(one.api());
     racing(&[one.api(), two.api()], 100);
     servers_agree(one.api(), two.api());
+}
+
+#[test]
+fn readiness_is_that_of_the_store() {
+    if !etcd::available() {
+        return;
+    }
+    let server = etcd::Server::start();
+    let cluster = Cluster::start_in(&server);
+    let is = |path: &str| cluster.api().get(path).code;
+    assert_eq!(is("/readyz"), 200);
+    server.signal(Signal::STOP);
+    assert_eq!([is("/readyz"), is("/livez")], [503, 200]);
+    server.signal(Signal::CONT);
+    let deadline = std::time::Instant::now() + common::http::DEADLINE;
+    while is("/readyz") != 200 {
+        assert!(std::time::Instant::now() < deadline, "etcd goes on, and nobody notices");
+    }
 }
 
 fn all(api: Api) {
