@@ -5,16 +5,20 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
-use tortie_store::{Event, Key, Object, Resource, Revision, Store, Watch};
+use tortie_store::{Error, Event, Key, List, Object, Resource, Scope, Store, Watch, When};
 
-use crate::api::{Api, DEFINITIONS, key, scope};
+use crate::api::{Api, DEFINITIONS, key, reading, writing};
 use crate::kinds::Kind;
 use crate::object::{self, text};
 use crate::path::Target;
 use crate::status::Status;
-use crate::write::Deletion;
+use crate::write::{Deletion, TRIES};
+
+/// Pause before a store that could not be read is read again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Who would go with whom, by the owner's uid.
 #[derive(Default)]
@@ -86,30 +90,42 @@ impl Api {
         }
     }
 
-    /// Follows one resource until the store is closed; begins anew if it was too slow.
+    /// Follows one resource until the store is closed; begins anew when changes were missed, or the
+    /// store could not be read.
     async fn follow(self: &Arc<Self>, kind: &Kind) {
         loop {
-            let Ok(page) = self.all(kind, None).await else { return };
-            for object in &page.objects {
-                if self.owners.add(object) {
-                    self.collect(&object.key).await;
+            match self.follow_once(kind).await {
+                Error::Closed => return,
+                Error::Compacted(_) => {}
+                error => {
+                    tracing::debug!(%error, kind = %kind.plural, "to be followed again");
+                    tokio::time::sleep(PAUSE).await;
                 }
-            }
-            let Some(watch) = self.changes(kind, page.revision).await else { return };
-            match self.note(kind, watch).await {
-                tortie_store::Error::Compacted(_) => {}
-                _ => return,
             }
         }
     }
 
-    async fn changes(&self, kind: &Kind, after: Revision) -> Option<Watch> {
-        let scope = scope(&kind.resource, None).ok()?;
-        self.store.watch(&scope, after).await.ok()
+    /// Looks at all there is, then at every change; gives what ended it.
+    async fn follow_once(self: &Arc<Self>, kind: &Kind) -> Error {
+        let scope = Scope::all(kind.resource.clone());
+        let page = match self.store.list(&List::latest(scope.clone())).await {
+            Ok(page) => page,
+            Err(error) => return error,
+        };
+        for object in &page.objects {
+            if self.owners.add(object) {
+                self.collect(&object.key).await;
+            }
+        }
+        self.note_choice(kind).await;
+        match self.store.watch(&scope, page.revision).await {
+            Ok(watch) => self.note(kind, watch).await,
+            Err(error) => error,
+        }
     }
 
     /// Applies changes until there are no more.
-    async fn note(self: &Arc<Self>, kind: &Kind, mut watch: Watch) -> tortie_store::Error {
+    async fn note(self: &Arc<Self>, kind: &Kind, mut watch: Watch) -> Error {
         loop {
             match watch.next().await {
                 Err(error) => return error,
@@ -214,22 +230,30 @@ impl Api {
         for kind in self.registry().stored() {
             let page = self.all(kind, None).await?;
             for found in page.objects.iter().filter(|one| owners_of(one).iter().any(|o| o == uid)) {
-                self.disown(found, uid).await;
+                self.disown(kind, &found.key, uid).await?;
             }
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
-    async fn disown(&self, found: &Object, uid: &str) {
-        let mut document: Value = serde_json::from_slice(&found.value).unwrap_or_default();
-        let metadata = object::fields(&mut document, "metadata");
-        if let Some(Value::Array(all)) = metadata.get_mut("ownerReferences") {
-            all.retain(|one| text(one, "/uid") != uid);
+    /// Takes an owner from an object, whoever else changes it meanwhile.
+    async fn disown(&self, kind: &Kind, key: &Key, uid: &str) -> Result<(), Status> {
+        for _ in 0..TRIES {
+            let found = self.store.get(key).await.map_err(reading)?;
+            let owned = found.filter(|found| owners_of(found).iter().any(|owner| owner == uid));
+            let Some(found) = owned else { return Ok(()) };
+            let mut document: Value = serde_json::from_slice(&found.value).unwrap_or_default();
+            let metadata = object::fields(&mut document, "metadata");
+            if let Some(Value::Array(all)) = metadata.get_mut("ownerReferences") {
+                all.retain(|one| text(one, "/uid") != uid);
+            }
+            match self.store.put(key, object::encode(&document), When::At(found.modified)).await {
+                Ok(_) => return Ok(()),
+                Err(Error::Conflict { .. } | Error::NotFound(_)) => {}
+                Err(error) => return Err(writing(kind, key.name(), error)),
+            }
         }
-        let when = tortie_store::When::At(found.modified);
-        if let Err(error) = self.store.put(&found.key, object::encode(&document), when).await {
-            tracing::warn!(object = %found.key, %error, "not made an orphan");
-        }
+        Err(Status::modified(kind, key.name()))
     }
 }

@@ -16,7 +16,7 @@ use crate::query::Query;
 use crate::status::{Status, success};
 
 /// How often a change is made anew because somebody else was faster.
-const TRIES: usize = 64;
+pub(crate) const TRIES: usize = 64;
 
 /// How often a name is made up.
 const NAMES: usize = 8;

@@ -11,6 +11,8 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::http::Api;
 use common::{Cluster, etcd};
 use rustix::process::Signal;
@@ -19,13 +21,14 @@ use serde_json::{Value, json};
 type Test = fn(Api);
 
 /// What holds over each engine; each in a namespace of its own.
-const ALL: [(&str, Test); 8] = [
+const ALL: [(&str, Test); 9] = [
     ("lists", lists_show_one_state),
     ("watches", watches_tell_every_change),
     ("initial", watches_begin_with_what_there_is),
     ("metadata", metadata_are_the_servers),
     ("deletion", deletion_waits_for_finalizers),
     ("owners", what_is_owned_goes),
+    ("orphans", orphans_stay),
     ("status", status_is_written_apart),
     ("fields", fields_select),
 ];
@@ -261,6 +264,37 @@ fn what_is_owned_goes(api: Api) {
     let mut seen = [watch.word(), watch.word()];
     seen.sort();
     assert_eq!(seen, ["DELETED owner", "MODIFIED child"]);
+}
+
+/// However often others change what is to stay.
+fn orphans_stay(api: Api) {
+    const PATH: &str = "/api/v1/namespaces/orphans/configmaps";
+    for round in 0..5 {
+        let owner = api.post(PATH, &settings("owner", "")).ok();
+        let mut child = settings(&format!("child-{round}"), "");
+        let uid = &owner["metadata"]["uid"];
+        let reference =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid});
+        child["metadata"]["ownerReferences"] = json!([reference]);
+        api.post(PATH, &child).ok();
+        let path = format!("{PATH}/child-{round}");
+        let deleted = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0.. {
+                    let label = json!({"metadata": {"labels": {"n": number.to_string()}}});
+                    api.merge(&path, &label).ok();
+                    if deleted.load(Ordering::SeqCst) {
+                        return;
+                    }
+                }
+            });
+            api.delete(&format!("{PATH}/owner?propagationPolicy=Orphan")).ok();
+            deleted.store(true, Ordering::SeqCst);
+        });
+        let child = api.get(&path).ok();
+        assert_eq!(child["metadata"]["ownerReferences"], json!([]));
+    }
 }
 
 fn status_is_written_apart(api: Api) {
