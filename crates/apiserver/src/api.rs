@@ -44,9 +44,9 @@ pub(crate) struct Api {
     pub(crate) standing: Standing,
     /// Who would go with whom.
     pub(crate) owners: Owners,
-    /// Written while a tier is deleted, read while policies are written: a tier is not deleted
-    /// between somebody's look at it and the policy that names it.
-    pub(crate) tiers: RwLock<()>,
+    /// Written while a tier or a namespace goes, read while objects are written: nothing comes into
+    /// either between the look that found it empty and its end.
+    pub(crate) going: RwLock<()>,
 }
 
 impl Api {
@@ -64,7 +64,7 @@ impl Api {
             defining: Mutex::new(()),
             standing: Standing::default(),
             owners: Owners::default(),
-            tiers: RwLock::new(()),
+            going: RwLock::new(()),
         }
     }
 

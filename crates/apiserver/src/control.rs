@@ -61,6 +61,7 @@ impl Api {
         for kind in registry.stored().filter(|kind| kind.namespaced) {
             self.empty(kind, Some(namespace)).await?;
         }
+        let _empty = self.going.write().await;
         for kind in registry.stored().filter(|kind| kind.namespaced) {
             if !self.all(kind, Some(namespace)).await?.objects.is_empty() {
                 return Ok(()); // whoever removes the last finalizer comes back here

@@ -88,12 +88,12 @@ impl Api {
             let why = "is required, or `generateName`";
             return Err(Status::invalid_field(kind, "", "metadata.name", why));
         }
+        let _stays = self.going.read().await;
         if let Some(namespace) = &target.namespace {
             self.check_namespace(kind, namespace, object::name(&document)).await?;
         }
         prepare::created(kind, &mut document, &self.environment)?;
         self.admit(kind, &document).await?;
-        let _tiers = self.tiers.read().await;
         let mut tries = 0;
         loop {
             let change = Change { kind, old: None, new: Some(&document), dry_run: query.dry_run };
@@ -154,7 +154,7 @@ impl Api {
         let kind = &target.kind;
         let key = target_key(target)?;
         let part = part(target)?;
-        let _tiers = self.tiers.read().await;
+        let _stays = self.going.read().await;
         for _ in 0..TRIES {
             let current = self.find(kind, &key).await?;
             let old = object::decode(kind, &current);
@@ -233,7 +233,7 @@ impl Api {
         let kind = &target.kind;
         let key = target_key(target)?;
         let is_tier = kind.is(CALICO, "Tier");
-        let _tiers = if is_tier { Some(self.tiers.write().await) } else { None };
+        let _empty = if is_tier { Some(self.going.write().await) } else { None };
         for _ in 0..TRIES {
             let current = self.find(kind, &key).await?;
             let old = object::decode(kind, &current);

@@ -21,13 +21,14 @@ use serde_json::{Value, json};
 type Test = fn(Api);
 
 /// What holds over each engine; each in a namespace of its own.
-const ALL: [(&str, Test); 9] = [
+const ALL: [(&str, Test); 10] = [
     ("lists", lists_show_one_state),
     ("watches", watches_tell_every_change),
     ("initial", watches_begin_with_what_there_is),
     ("metadata", metadata_are_the_servers),
     ("deletion", deletion_waits_for_finalizers),
     ("owners", what_is_owned_goes),
+    ("namespaces", namespaces_go_empty),
     ("orphans", orphans_stay),
     ("status", status_is_written_apart),
     ("fields", fields_select),
@@ -264,6 +265,33 @@ fn what_is_owned_goes(api: Api) {
     let mut seen = [watch.word(), watch.word()];
     seen.sort();
     assert_eq!(seen, ["DELETED owner", "MODIFIED child"]);
+}
+
+/// Whoever creates meanwhile: nothing is left in a namespace that is not there.
+fn namespaces_go_empty(api: Api) {
+    for round in 0..10 {
+        let name = format!("going-{round}");
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        api.post("/api/v1/namespaces", &namespace).ok();
+        let path = format!("/api/v1/namespaces/{name}/configmaps");
+        std::thread::scope(|scope| {
+            for writer in 0..2 {
+                let path = &path;
+                scope.spawn(move || {
+                    let made = |number| settings(&format!("x-{writer}-{number}"), "");
+                    let ended = (0..).find(|number| api.post(path, &made(*number)).code != 201);
+                    assert!(ended.is_some());
+                });
+            }
+            api.delete(&format!("/api/v1/namespaces/{name}")).ok();
+        });
+        let deadline = std::time::Instant::now() + common::http::DEADLINE;
+        while api.get(&format!("/api/v1/namespaces/{name}")).code != 404 {
+            assert!(std::time::Instant::now() < deadline, "{name} is still there");
+        }
+        assert!(names(&api.get(&path).ok()).is_empty());
+    }
 }
 
 /// However often others change what is to stay.
