@@ -26,6 +26,14 @@ pub(crate) fn is_tiered(kind: &Kind) -> bool {
     kind.group == CALICO && TIERED.contains(&kind.plural.as_str())
 }
 
+/// The tier of a policy, by whomever it was written.
+pub(crate) fn tier_of(policy: &Value) -> &str {
+    match text(policy, "/spec/tier") {
+        "" => "default",
+        tier => tier,
+    }
+}
+
 /// Fills in what is missing. A status is only made for what is new.
 pub(crate) fn fill(kind: &Kind, document: &mut Value, new: bool) {
     if is_tiered(kind) {

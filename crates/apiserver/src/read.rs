@@ -10,6 +10,7 @@ use serde_json::Value;
 use tortie_store::{At, Continue, List, Object, Revision, Store};
 
 use crate::api::{Api, reading, scope, target_key};
+use crate::defaults;
 use crate::object;
 use crate::path::Target;
 use crate::query::{Match, Query};
@@ -45,10 +46,9 @@ fn place(token: &str) -> Result<At, Status> {
 impl Query {
     /// Whether an object is selected.
     pub(crate) fn selects(&self, document: &Value) -> bool {
-        let tier = || object::text(document, "/spec/tier");
         self.labels.matches(document)
             && self.fields.matches(document)
-            && self.tiers.as_ref().is_none_or(|tiers| tiers.contains(tier()))
+            && self.tiers.as_ref().is_none_or(|tiers| tiers.contains(defaults::tier_of(document)))
     }
 
     /// Whether everything is.

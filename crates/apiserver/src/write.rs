@@ -7,7 +7,7 @@ use tortie_store::{Error, Object, Store, When};
 
 use crate::api::{Api, DEFINITIONS, key, scope, target_key, writing};
 use crate::auth::{Author, Change};
-use crate::defaults::{CALICO, TIERED};
+use crate::defaults::{self, CALICO, TIERED};
 use crate::kinds::Kind;
 use crate::object;
 use crate::path::Target;
@@ -320,7 +320,7 @@ impl Api {
             let kind = self.kind(CALICO, "v3", plural)?;
             let page = self.all(&kind, None).await?;
             let mut documents = page.objects.iter().map(|object| object::decode(&kind, object));
-            let of_tier = |document: &Value| object::text(document, "/spec/tier") == tier;
+            let of_tier = |document: &Value| defaults::tier_of(document) == tier;
             if let Some(found) = documents.find(of_tier) {
                 return Ok(Some(format!("{} `{}`", kind.kind, object::name(&found))));
             }

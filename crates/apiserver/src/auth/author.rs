@@ -156,12 +156,11 @@ pub(crate) fn resource(target: &Target) -> String {
 
 /// What somebody wants to do to a policy, as it is stored.
 pub(crate) fn of_policy<'a>(kind: &'a Kind, policy: &'a Value, verb: &'a str) -> InTier<'a> {
-    let given = text(policy, "/spec/tier");
     InTier {
         verb,
         plural: &kind.plural,
         namespace: namespace(policy),
-        tier: if given.is_empty() { "default" } else { given },
+        tier: defaults::tier_of(policy),
         policy: object::name(policy),
     }
 }

@@ -133,8 +133,11 @@ impl Api {
         }
         let (plural, namespace) = (target.kind.plural.as_str(), target.namespace.as_deref());
         let wish = InTier { verb, plural, namespace, tier: "", policy: "" };
-        if let Some(tier) = query.wanted_tier() {
-            return self.access.permit_tier(caller, &InTier { tier, ..wish });
+        if let Some(tier) = query.wanted_tier().map(SmolStr::new) {
+            self.access.permit_tier(caller, &InTier { tier: &tier, ..wish })?;
+            // The label may be wrong on what others wrote.
+            query.tiers = Some([tier].into());
+            return Ok(());
         }
         let tiers = self.kind(CALICO, "v3", "tiers")?;
         let all = self.all(&tiers, None).await?;

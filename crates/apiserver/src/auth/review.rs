@@ -7,7 +7,7 @@ use super::caller::Caller;
 use super::rbac::{Deed, Rule};
 use super::tiers::{InTier, Tiers, is_tiered};
 use crate::api::{Api, key};
-use crate::defaults::CALICO;
+use crate::defaults::{self, CALICO};
 use crate::kinds::Kind;
 use crate::object::{self, text};
 use crate::status::Status;
@@ -83,8 +83,7 @@ impl Api {
             let there = self.find(&kind, &key(&kind, namespace, name)?).await;
             if let Ok(found) = there {
                 let policy = object::decode(&kind, &found);
-                let tier = text(&policy, "/spec/tier");
-                let tier = if tier.is_empty() { "default" } else { tier };
+                let tier = defaults::tier_of(&policy);
                 return Ok(self.access.permit_tier(caller, &InTier { tier, ..wish }));
             }
         }
