@@ -166,12 +166,15 @@ impl Api {
                 log(&place, &parameters, permit).await
             }
             (Some("exec"), &Method::GET | &Method::POST) => {
-                let upgrade = upgrade(head)?;
                 let place = self.place(target).await?;
-                exec(&place, &parameters, &head.headers, upgrade, permit).await
+                exec(&place, &parameters, head, permit).await
             }
             (Some("log" | "exec"), _) => Err(Status::method_not_allowed()),
-            _ => Err(Status::not_implemented("only `log` and `exec` are asked of a node here")),
+            (other, _) => {
+                let other = other.unwrap_or_default();
+                let message = format!("`{other}` is not served: of pods only `log` and `exec` are");
+                Err(Status::not_implemented(message))
+            }
         }
     }
 
@@ -201,16 +204,12 @@ impl Api {
     }
 }
 
-/// The request's connection, once the client speaks WebSocket on it.
-fn upgrade(head: &Parts) -> Result<OnUpgrade, Status> {
-    let asked = head.headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
-    let upgrade = head.extensions.get::<OnUpgrade>().cloned();
-    match (asked, upgrade) {
-        (Some(protocol), Some(upgrade)) if protocol.eq_ignore_ascii_case("websocket") => {
-            Ok(upgrade)
-        }
-        _ => Err(Status::bad_request("exec needs a WebSocket: kubectl 1.31 and later use one")),
-    }
+/// The request's connection, once the client speaks WebSocket on it; none if it asks for something
+/// else.
+fn upgrade(head: &Parts) -> Option<OnUpgrade> {
+    let asked = head.headers.get(header::UPGRADE)?.to_str().ok()?;
+    let upgrade = head.extensions.get::<OnUpgrade>()?.clone();
+    asked.eq_ignore_ascii_case("websocket").then_some(upgrade)
 }
 
 async fn log(
@@ -237,8 +236,7 @@ async fn log(
 async fn exec(
     place: &Place,
     parameters: &[(String, String)],
-    headers: &HeaderMap,
-    client: OnUpgrade,
+    head: &Parts,
     permit: OwnedSemaphorePermit,
 ) -> Result<Response<Body>, Status> {
     let container = place.container(parameter(parameters, "container"))?;
@@ -256,11 +254,15 @@ async fn exec(
         let kept = headers.iter().filter(|(name, _)| is_of_upgrade(name));
         kept.map(|(name, value)| (name.clone(), value.clone())).collect()
     };
-    request.headers_mut().extend(of_upgrade(headers));
-    let mut answer = place.ask(request).await?;
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(complaint(answer).await);
+    let client = upgrade(head);
+    if client.is_some() {
+        request.headers_mut().extend(of_upgrade(&head.headers));
     }
+    let mut answer = place.ask(request).await?;
+    // Without a WebSocket the kubelet refuses, and says why it would have refused with one.
+    let Some(client) = client.filter(|_| answer.status() == StatusCode::SWITCHING_PROTOCOLS) else {
+        return Err(complaint(answer).await);
+    };
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     response.headers_mut().extend(of_upgrade(answer.headers()));

@@ -32,8 +32,9 @@ fn kubelet(stream: UnixStream) {
     } else if target.starts_with("/containerLogs/") {
         out.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").unwrap();
         writeln!(out, "{target}").unwrap();
+    } else if !head.to_lowercase().contains("upgrade: websocket") {
+        out.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 8\r\n\r\nno pipes").unwrap();
     } else {
-        assert!(head.to_lowercase().contains("upgrade: websocket"), "{head}");
         let switch =
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
         write!(out, "{switch}Sec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n{target}\n").unwrap();
@@ -68,7 +69,10 @@ fn nodes_are_asked_for_logs_and_commands() {
     };
     assert_eq!(said("other/log").0, 404);
     assert_eq!(said("web/log"), (400, "pod web does not have a host assigned".into()));
-    assert_eq!(said("web/attach").0, 501);
+    let not_served =
+        |what: &str| (501, format!("`{what}` is not served: of pods only `log` and `exec` are"));
+    assert_eq!(said("web/attach"), not_served("attach"));
+    assert_eq!(said("web/portforward"), not_served("portforward"));
     api.merge(&format!("{pods}/web"), &json!({"spec": {"nodeName": "n"}})).ok();
     assert_eq!(said("web/log").0, 503);
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
@@ -84,7 +88,10 @@ fn nodes_are_asked_for_logs_and_commands() {
     assert!(code == 400 && why.contains("[main side missing]"), "{why}");
     assert_eq!(said("web/log?container=none").0, 400);
     assert_eq!(said("web/log?container=missing"), (404, "the kubelet says: no logs".into()));
-    assert_eq!(said("web/exec?container=main&command=ls").0, 400);
+    assert_eq!(
+        said("web/exec?container=main&command=ls"),
+        (400, "the kubelet says: no pipes".into())
+    );
 
     let logs = cluster.says(&["logs", "web", "-c", "side", "--tail=5", "-f"]);
     assert!(logs.starts_with("/containerLogs/default/web/side?follow=true"), "{logs}");
