@@ -145,12 +145,36 @@ impl Running {
         &mut self.environment
     }
 
+    /// The pid of the container's pid 1, as whoever enters sees it.
+    pub(crate) fn target(&self) -> u32 {
+        self.target
+    }
+
+    /// The user and group of commands, if they are not the lab's own.
+    pub(crate) fn user(&self) -> Option<u32> {
+        self.privileges.user
+    }
+
     /// A command that runs `argv` as the container's own process runs: same view of the machine,
     /// environment and privileges.
     ///
     /// It enters the namespaces directly, so a terminal stays a terminal, and its exit status is that
     /// of `argv`.
     pub(crate) fn command(&self, argv: &[String]) -> Command {
+        self.entering(&[], argv)
+    }
+
+    /// As [`Running::command`], at the head of a session whose terminal is its standard input.
+    ///
+    /// The session begins within the container: only then do programs there know its number, without
+    /// which no shell controls jobs.
+    pub(crate) fn command_on_terminal(&self, argv: &[String]) -> Command {
+        let setsid = programs::find("setsid").unwrap_or_else(|| "setsid".into());
+        self.entering(&[&setsid.to_string_lossy(), "--ctty", "--"], argv)
+    }
+
+    /// Runs `argv` by way of `first`, which still has every privilege.
+    fn entering(&self, first: &[&str], argv: &[String]) -> Command {
         let program = |name: &str| programs::find(name).unwrap_or_else(|| name.into());
         let mut command = Command::new(&self.executable);
         command.args(["lab", "inside", "enter", "--"]).arg(program("nsenter"));
@@ -162,7 +186,7 @@ impl Running {
         let mut words = self.privileges.words(&program("setpriv").to_string_lossy());
         // The command must not outlive whoever waits for it.
         words.insert(1, "--pdeathsig=KILL".to_owned());
-        command.args(words).args(argv).env_clear().envs(&self.environment);
+        command.args(first).args(words).args(argv).env_clear().envs(&self.environment);
         command
     }
 }

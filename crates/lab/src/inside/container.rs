@@ -2,6 +2,9 @@
 //!
 //! Standard input is a socket to the supervisor: one line with the sandbox comes in, one line goes
 //! out that says whether the process was started.
+//!
+//! It leads a session of its own: a program that signals its whole process group must not find the
+//! supervisor in it, or other containers.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
@@ -28,6 +31,7 @@ pub(crate) enum Reply {
 /// Runs the container; gives the exit status of its process.
 pub(crate) fn run() -> Result<u8, Error> {
     init::check_pid()?;
+    rustix::process::setsid().at("start", "session")?;
     let fd = std::io::stdin().as_fd().try_clone_to_owned().at("open", "standard input")?;
     let mut channel = UnixStream::from(fd);
     let mut reply = |reply: &Reply| {

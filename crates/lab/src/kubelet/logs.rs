@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::ask::Logs;
 use super::refusal;
-use crate::status::PodStatus;
+use crate::status::{ContainerStatus, PodStatus};
 use crate::supervisor::{Environment, previous};
 
 /// How often to look for more: the kernel tells of a change to a file, but the containers' logs lie
@@ -40,23 +40,34 @@ pub(super) fn answer(
         return refusal(StatusCode::NOT_FOUND, "no such container");
     };
     let log = if ask.previous { previous(&found.log) } else { found.log.clone() };
-    if ask.previous && !log.exists() {
-        let why = format!("container `{container}` has not run before");
-        return refusal(StatusCode::BAD_REQUEST, why);
+    if !log.exists() {
+        return refusal(StatusCode::BAD_REQUEST, no_log(found, ask.previous));
     }
     let (sender, receiver) = mpsc::channel(4);
     let (uid, name, ask) = (pod.uid.clone(), container.to_owned(), ask.clone());
+    // The next run has a log of its own, and what is being stopped may still have something to say.
+    let run = found.pid.filter(|_| !ask.previous);
     tokio::spawn(async move {
         let lives = || {
             let status = env.status.borrow();
-            status.pod(&uid).is_some_and(|pod| {
-                !pod.ending && pod.containers.iter().any(|c| c.name == name && c.pid.is_some())
-            })
+            let containers = status.pod(&uid).map(|pod| pod.containers.as_slice());
+            let mut containers = containers.unwrap_or_default().iter();
+            run.is_some() && containers.any(|one| one.name == name && one.pid == run)
         };
         // What came before an error is all there is.
         let _ = tell(&log, &ask, &sender, lives).await;
     });
     Body::from_stream(ReceiverStream::new(receiver)).into_response()
+}
+
+/// Why there is nothing to show.
+fn no_log(container: &ContainerStatus, previous: bool) -> String {
+    let ContainerStatus { name, reason, .. } = container;
+    match reason {
+        _ if previous => format!("container `{name}` has not run before"),
+        Some(reason) => format!("container `{name}` has not started: {reason}"),
+        None => format!("container `{name}` has not started yet"),
+    }
 }
 
 /// Sends the log, and what comes to it for as long as the container lives, if that is asked.

@@ -6,6 +6,7 @@ mod ask;
 mod exec;
 mod logs;
 mod streams;
+mod terminal;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -27,6 +29,9 @@ use crate::supervisor::Environment;
 
 /// The protocol of exec: streams as messages whose first byte says which.
 const PROTOCOL: &str = "v5.channel.k8s.io";
+
+/// The longest message a client may send, in bytes; kubectl's have 32 KiB.
+const LONGEST_MESSAGE: usize = 1 << 20;
 
 /// Namespace, pod and container.
 type Place = Path<(String, String, String)>;
@@ -92,7 +97,7 @@ async fn container_exec(
     State(env): State<Arc<Environment>>,
     Path((namespace, pod, container)): Place,
     RawQuery(query): RawQuery,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let found = match find(&env, &namespace, &pod, &container) {
         Ok(found) => found,
@@ -106,7 +111,12 @@ async fn container_exec(
         Ok(running) => running,
         Err(error) => return refusal(StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let upgrade = upgrade.protocols([PROTOCOL]);
+    // Last, for kubectl asks again without a WebSocket when it was refused, and shows that answer.
+    let Ok(upgrade) = upgrade else {
+        let why = "exec needs a WebSocket: kubectl 1.31 and later use one";
+        return refusal(StatusCode::BAD_REQUEST, why);
+    };
+    let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(LONGEST_MESSAGE);
     if upgrade.selected_protocol().is_none() {
         let why = format!("only the protocol `{PROTOCOL}` is spoken here");
         return refusal(StatusCode::BAD_REQUEST, why);

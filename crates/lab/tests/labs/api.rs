@@ -1,91 +1,9 @@
 //! The lab as a node of its own API server, through kubectl.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
 use serde_json::Value;
 
-use crate::harness::{Place, alive, eventually, kill, outsider, pod, text, web};
-
-/// `$KUBECTL`, the one that scripts/ensure.sh fetched, or that of the PATH.
-fn kubectl() -> PathBuf {
-    if let Some(chosen) = std::env::var_os("KUBECTL").filter(|chosen| !chosen.is_empty()) {
-        return chosen.into();
-    }
-    let cached = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/kubectl/kubectl");
-    if cached.exists() { cached } else { "kubectl".into() }
-}
-
-/// A lab, by kubectl.
-struct Cluster {
-    place: Place,
-    kubeconfig: String,
-}
-
-impl Cluster {
-    /// A lab with the images of these tests and these manifests.
-    fn up(manifests: &str) -> Option<Cluster> {
-        let mut place = Place::new()?;
-        place.up("x", manifests, &[]);
-        let kubeconfig = place.ok("x", &["kubeconfig"]).trim().to_owned();
-        Some(Cluster { place, kubeconfig })
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(kubectl());
-        command.env("KUBECONFIG", &self.kubeconfig).args(words);
-        command
-    }
-
-    /// Exit status, standard output and standard error.
-    fn run(&self, words: &[&str], input: &str) -> (i32, String, String) {
-        let mut command = self.command(words);
-        let piped = Stdio::piped;
-        let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
-    }
-
-    fn ok(&self, words: &[&str]) -> String {
-        let (status, out, err) = self.run(words, "");
-        assert_eq!(status, 0, "kubectl {words:?}: {out}{err}");
-        out
-    }
-
-    fn apply(&self, manifests: &str) {
-        let (status, out, err) = self.run(&["apply", "-f", "-"], manifests);
-        assert_eq!(status, 0, "{out}{err}");
-    }
-
-    /// Names and readiness of the pods in `default`: `web-abc 1/1`.
-    fn pods(&self) -> Vec<String> {
-        let table = self.ok(&["get", "pods", "--no-headers", "--ignore-not-found"]);
-        let cells = table.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>());
-        cells.map(|cells| cells.join(" ")).collect()
-    }
-
-    /// Waits until there are so many pods and all are ready.
-    fn wait_ready(&self, count: usize, ready: &str) -> Vec<String> {
-        let mut pods = Vec::new();
-        eventually(&format!("{count} pods {ready}"), || {
-            pods = self.pods();
-            pods.len() == count && pods.iter().all(|pod| pod.ends_with(&format!(" {ready}")))
-        });
-        pods
-    }
-}
-
-fn deployment(replicas: u32, port: &str) -> String {
-    format!(
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  \
-         replicas: {replicas}\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    \
-         metadata: {{labels: {{app: web}}}}\n    \
-         spec: {{containers: [{{name: main, image: web, env: [{{name: PORT, value: '{port}'}}], \
-         ports: [{{containerPort: {port}}}]}}]}}\n---\n"
-    )
-}
+use crate::cluster::{Cluster, deployment};
+use crate::harness::{Place, alive, eventually, kill, outsider, pod, web};
 
 #[test]
 fn deployments_scale_heal_and_roll() {

@@ -5,11 +5,15 @@
 #![allow(clippy::indexing_slicing, clippy::string_slice, reason = "test code")]
 
 mod api;
+mod cluster;
 mod faults;
 mod harness;
 mod isolation;
+mod kubectl_exec;
+mod kubectl_logs;
 mod lifecycle;
 mod mesh;
 mod network;
 mod policy;
 mod rootless;
+mod terminal;

@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Command, Output};
 
+use crate::cluster::kubectl;
 use crate::harness::{PROGRAM, Place, images, outsider, service, text, web};
+use crate::terminal::Terminal;
 
 /// Some user without any privilege.
 const USER: u32 = 12_345;
@@ -46,9 +48,15 @@ fn an_ordinary_user_has_labs_too() {
     assert!(up.status.success(), "{}", text(&up.stderr));
     let answer = lab(&["exec", "client", "--", "curl", "-s", "--max-time", "5", "http://server"]);
     let powers = lab(&["exec", "client", "--", "grep", "CapEff", "/proc/self/status"]);
+    let kubeconfig = text(&lab(&["kubeconfig"]).stdout).trim().to_owned();
+    let mut exec = Command::new(kubectl());
+    exec.env("KUBECONFIG", kubeconfig);
+    exec.args(["exec", "-ti", "client", "--", "sh", "-c", "tty; stty size; exit 7"]);
+    let (status, shown) = Terminal::start(&exec, 97, 31).end();
     let down = lab(&["down"]);
     assert_eq!(text(&answer.stdout), "server ::ffff:10.65.0.3\n", "{}", text(&answer.stderr));
     assert_eq!(text(&powers.stdout), "CapEff:\t0000000000000000\n");
+    assert!(status == 7 && shown.starts_with("/dev/pts/0\r\n31 97\r\n"), "{shown}");
     assert!(down.status.success(), "{}", text(&down.stderr));
     assert!(!place.path().join("tortie").exists(), "nothing is left");
 }

@@ -1,0 +1,81 @@
+//! `kubectl logs` on the lab's pods.
+
+use std::io::Read;
+
+use crate::cluster::{Cluster, deployment};
+use crate::harness::{eventually, outsider, pod};
+
+/// A pod whose containers have each said their name; `talker` goes on when it is told to.
+const TALKERS: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: talkers, labels: {app: t}}\n\
+    spec:\n  restartPolicy: Never\n  initContainers:\n  \
+    - {name: before, image: sh, args: ['echo before']}\n  containers:\n  \
+    - {name: talker, image: sh, args: ['seq 5; echo err >&2; mkfifo /tmp/go; read x < /tmp/go; echo $x']}\n  \
+    - {name: other, image: sh, args: ['echo other; sleep 1000']}\n---\n";
+
+#[test]
+fn logs_of_pods_and_containers() {
+    let Some(cluster) = Cluster::up(&(TALKERS.to_owned() + &deployment(2, "80"))) else { return };
+    let logs = |words: &[&str]| cluster.ok(&[&["logs"], words].concat());
+    let talker = "1\n2\n3\n4\n5\nerr\n";
+    eventually("the first words", || logs(&["talkers", "-c", "talker"]) == talker);
+    assert_eq!(logs(&["talkers", "-c", "before"]), "before\n");
+    let all = logs(&["talkers", "--all-containers"]);
+    assert_eq!(all, format!("before\n{talker}other\n"));
+    assert_eq!(logs(&["talkers", "-c", "talker", "--tail=2"]), "5\nerr\n");
+    assert_eq!(logs(&["talkers", "-c", "talker", "--tail=0"]), "");
+    assert_eq!(logs(&["talkers", "-c", "talker", "--limit-bytes=5"]), "1\n2\n3");
+    let prefixed = logs(&["-l", "app=t", "--prefix", "-c", "other"]);
+    assert_eq!(prefixed, "[pod/talkers/other] other\n");
+    let of_all = logs(&["-l", "app=web", "--prefix"]);
+    assert_eq!(of_all.matches("/main] listening on 80\n").count(), 2, "{of_all}");
+    assert_eq!(logs(&["deploy/web"]), "listening on 80\n");
+
+    let mut follower = cluster.start(&["logs", "-f", "talkers", "-c", "talker", "--tail=1"]);
+    let mut out = follower.stdout.take().unwrap();
+    let mut first = [0; 4];
+    out.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"err\n");
+    cluster.ok(&["exec", "talkers", "-c", "talker", "--", "sh", "-c", "echo last > /tmp/go"]);
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "last\n", "it ends with the container");
+    assert!(follower.wait().unwrap().success());
+
+    for (words, why) in [
+        (&["logs", "talkers", "-c", "none"][..], "container none is not valid"),
+        (&["logs", "talkers", "-c", "other", "--previous"], "`other` has not run before"),
+        (&["logs", "nobody"], "pods \"nobody\" not found"),
+    ] {
+        let err = cluster.refused(words);
+        assert!(err.contains(why), "kubectl {words:?}: {err}");
+    }
+}
+
+#[test]
+fn logs_of_the_run_before() {
+    let Some(cluster) = Cluster::up(&outsider("p")) else { return };
+    let crash = pod("crash", "sh", ", args: ['echo ran $(cat /run/x); exit 3']");
+    cluster.apply(&(crash + &pod("unknown", "no/where:1", "")));
+    let previous = ["logs", "crash", "--previous"];
+    eventually("a second run", || cluster.run(&previous, "").0 == 0);
+    assert!(cluster.ok(&previous).ends_with("ran\n"));
+    eventually("the reason", || {
+        cluster.refused(&["logs", "unknown"]).contains("`main` has not started: ErrImagePull")
+    });
+}
+
+#[test]
+fn a_pods_last_words_are_heard() {
+    let last =
+        pod("p", "sh", ", args: ['trap \"echo bye; exit\" TERM; echo up; sleep 1000 & wait']");
+    let Some(cluster) = Cluster::up(&last) else { return };
+    let mut follower = cluster.start(&["logs", "-f", "p"]);
+    let mut out = follower.stdout.take().unwrap();
+    let mut first = [0; 3];
+    out.read_exact(&mut first).unwrap();
+    cluster.ok(&["delete", "pod", "p", "--wait=false"]);
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "bye\n");
+    assert!(follower.wait().unwrap().success());
+}
