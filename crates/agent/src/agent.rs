@@ -61,7 +61,13 @@ pub enum Source {
         recursive: bool,
     },
     /// A Kubernetes API.
-    Server(tortie_client::server::Place),
+    Server {
+        /// Which one.
+        place: tortie_client::server::Place,
+        /// Whether all that is followed counts for the revision in force, not only what people
+        /// write. Every sidecar is told of each change to it.
+        everything: bool,
+    },
 }
 
 /// Why the agent did not start.
@@ -125,7 +131,7 @@ pub async fn run(config: Config, log: Option<Handle>) -> Result<(), AgentError> 
     let (readiness, guard) = Readiness::new("source", "the first resources");
     let mut registry = Registry::with_prefix("tortie");
     let metrics = Arc::new(Metrics::new(&mut registry));
-    if matches!(config.source, Source::Server(_)) {
+    if matches!(config.source, Source::Server { .. }) {
         metrics.register_server(&mut registry);
     }
     let mut kernel = None;
@@ -169,10 +175,10 @@ async fn follow(
             let follower = source::Follower::start(files, engine, metrics);
             Ok(tokio::spawn(follower.map_err(AgentError::Files)?.run(watch, guard, first)))
         }
-        Source::Server(place) => {
+        Source::Server { place, everything } => {
             let server = tortie_client::server::Server::connect(place).await?;
             tracing::info!(url = server.url(), "following the API server");
-            let follower = source::api::Follower::new(engine, metrics);
+            let follower = source::api::Follower::new(engine, metrics, *everything);
             Ok(tokio::spawn(follower.run(server, guard, first)))
         }
     }
@@ -267,7 +273,7 @@ fn engine(
     let calculation = Calculation::new(Some(config.node.clone()));
     let calculation = match &config.source {
         Source::Files { .. } => calculation.assigning_addresses(),
-        Source::Server(_) => calculation,
+        Source::Server { .. } => calculation,
     };
     Engine::start(calculation, metrics, move |updates| {
         for update in &updates {

@@ -34,6 +34,12 @@ pub struct Cli {
     #[command(flatten)]
     place: server::Place,
 
+    /// Let the revision in force (`tortie_network_revision`, and what sidecars say) count pods, nodes,
+    /// Services and EndpointSlices too, not only what people write. Every sidecar is told whenever
+    /// one of them changes
+    #[arg(long, conflicts_with = "files")]
+    revision_of_everything: bool,
+
     /// Read folders with everything below them
     #[arg(short = 'R', long, requires = "files")]
     recursive: bool,
@@ -160,7 +166,10 @@ impl Cli {
 
     fn source(&self) -> Source {
         match self.files.is_empty() {
-            true => Source::Server(self.place.clone()),
+            true => Source::Server {
+                place: self.place.clone(),
+                everything: self.revision_of_everything,
+            },
             false => Source::Files { paths: self.files.clone(), recursive: self.recursive },
         }
     }

@@ -3,30 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use serde_json::Value;
-use tokio::time::{sleep, timeout};
-use tortie_agent::source::Files;
-use tortie_authz::client::{HealthCheck, health};
 use tortie_client::files::{self, Loaded};
 use tortie_client::server::{ApiKind, Error as ApiError, Kinds};
 use tortie_model::FieldError;
 
-use crate::Error;
-use crate::admin;
 use crate::error::{At, Problems};
-use crate::files::read_json;
 use crate::plan::number_modes;
 use crate::state::LabDir;
-use crate::status::Status;
-use crate::supervisor::{AUTHORIZER, Api, Applied, describe};
-use crate::world::{Kind, list, text};
-
-/// How long each of them may take.
-const LIMIT: Duration = Duration::from_secs(20);
-/// Between two questions to one that does not yet.
-const INTERVAL: Duration = Duration::from_millis(10);
+use crate::supervisor::{Api, Applied, describe};
+use crate::{Error, in_force};
 
 /// What a change did to one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +71,7 @@ pub(crate) fn apply(
     let mut given = files::load(paths, recursive).map_err(Problems::from)?;
     given.resources.iter_mut().for_each(|resource| number_modes(&mut resource.raw));
     block_on(async {
-        let api = Api::at(&dir.api_socket()).await?;
+        let api = Api::of(dir).await?;
         let kinds = kinds(&given, &api.kinds().await?)?;
         check(&api, &given, &kinds).await?;
         let mut changes = Vec::new();
@@ -93,7 +79,7 @@ pub(crate) fn apply(
             let outcome = api.apply(kind, &resource.raw).await?.into();
             changes.push(Change { what: describe(&resource.raw), outcome });
         }
-        in_force(dir, &api).await?;
+        in_force::wait(dir, &api).await?;
         Ok(changes)
     })
 }
@@ -106,7 +92,7 @@ pub(crate) fn delete(
 ) -> Result<Vec<Change>, Error> {
     let given = files::load(paths, recursive).map_err(Problems::from)?;
     block_on(async {
-        let api = Api::at(&dir.api_socket()).await?;
+        let api = Api::of(dir).await?;
         let kinds = kinds(&given, &api.kinds().await?)?;
         let mut changes = Vec::new();
         // Whatever is in something goes before it.
@@ -116,14 +102,14 @@ pub(crate) fn delete(
             changes.push(Change { what: describe(&resource.raw), outcome });
         }
         changes.reverse();
-        in_force(dir, &api).await?;
+        in_force::wait(dir, &api).await?;
         Ok(changes)
     })
 }
 
-/// Returns when the policy that the API server holds is in force.
+/// Returns when what the API server holds is in force.
 pub(crate) fn wait_in_force(dir: &LabDir) -> Result<(), Error> {
-    block_on(async { in_force(dir, &Api::at(&dir.api_socket()).await?).await })
+    block_on(async { in_force::wait(dir, &Api::of(dir).await?).await })
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -173,70 +159,4 @@ async fn check(api: &Api, given: &Loaded, kinds: &[ApiKind]) -> Result<(), Error
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(Problems::from(errors).into()) }
-}
-
-/// What the agent says of which set of resources the kernel enforces.
-const IN_KERNEL: &str = "tortie_network_revision ";
-
-/// Returns when the agent's files show what the API server holds, and the kernel and every authorizer
-/// say that they work by them. Pods that come and go meanwhile change the files, so what is compared
-/// is looked at anew each time.
-async fn in_force(dir: &LabDir, api: &Api) -> Result<(), Error> {
-    let told = timeout(LIMIT, told(dir, api)).await;
-    told.map_err(|_| late("policy before the agent"))??;
-    let mut missing = String::new();
-    let done = timeout(LIMIT, async {
-        while let Some(what) = behind(dir).await? {
-            missing = what;
-            sleep(INTERVAL).await;
-        }
-        Ok(())
-    });
-    done.await.unwrap_or_else(|_| Err(late(&missing)))
-}
-
-/// What does not work by the agent's files yet.
-async fn behind(dir: &LabDir) -> Result<Option<String>, Error> {
-    let files = Files::new(vec![dir.cluster()], false).read().map_err(Problems::from)?;
-    if in_kernel(dir) != Some(files.fingerprint) {
-        return Ok(Some("policy in the kernel".to_owned()));
-    }
-    let status: Status = read_json(&dir.status())?;
-    for pod in status.pods.iter().filter(|pod| pod.sidecar && pod.ready) {
-        let socket = dir.pod(&pod.interface).authorizer_socket();
-        let report = health(&socket, HealthCheck::Readiness).await;
-        if !report.is_ok_and(|report| report.fingerprint == Some(files.fingerprint)) {
-            return Ok(Some(format!("pod `{}`: loading of policy by `{AUTHORIZER}`", pod.id())));
-        }
-    }
-    Ok(None)
-}
-
-fn late(what: &str) -> Error {
-    Error::Timeout { what: what.to_owned(), seconds: LIMIT.as_secs() }
-}
-
-/// Returns when the policy in the agent's file is that of the API server.
-async fn told(dir: &LabDir, api: &Api) -> Result<(), Error> {
-    let identity = |document: &Value| {
-        let of = |field: &str| text(document, &format!("/metadata/{field}")).to_owned();
-        (of("uid"), of("resourceVersion"))
-    };
-    let mut wanted = BTreeSet::new();
-    for kind in Kind::POLICY {
-        wanted.extend(api.list(kind).await?.iter().map(identity));
-    }
-    loop {
-        let file: Value = read_json(&dir.policies_file())?;
-        if list(&file, "/items").map(identity).collect::<BTreeSet<_>>() == wanted {
-            return Ok(());
-        }
-        sleep(INTERVAL).await;
-    }
-}
-
-/// The set of resources that the kernel enforces.
-fn in_kernel(dir: &LabDir) -> Option<u64> {
-    let metrics = admin::get(&dir.agent_admin(), "/metrics").unwrap_or_default();
-    metrics.lines().find_map(|line| line.strip_prefix(IN_KERNEL)?.parse().ok())
 }

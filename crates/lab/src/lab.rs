@@ -248,20 +248,13 @@ impl Lab {
         denials::read(&self.log(pod, Some(AUTHORIZER))?)
     }
 
-    /// The folder that the node's agent reads: the cluster and its policies as they are now, for
-    /// whoever wants to ask what they mean.
-    #[must_use]
-    pub fn resources(&self) -> PathBuf {
-        self.dir.cluster()
-    }
-
     /// With this kubectl and calicoctl reach the lab's API server.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.kubeconfig()
     }
 
-    /// Returns when the kernel and every authorizer work by the policy that the API server holds now.
+    /// Returns when the kernel and every authorizer work by what the API server holds now.
     ///
     /// # Errors
     /// If they do not in time, or the API server does not answer.

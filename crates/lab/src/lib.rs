@@ -18,6 +18,7 @@ mod denials;
 mod error;
 mod exec;
 mod files;
+mod in_force;
 mod inside;
 mod kubelet;
 mod lab;

@@ -8,7 +8,6 @@
 //! | `settings.json` | what holds for the whole lab, and what it starts with |
 //! | `status.json` | what runs |
 //! | `api/` | the API server's store, kubeconfig and socket |
-//! | `cluster/` | resources for the agent, in two files; watched, so nothing else is here |
 //! | `kubelet.sock` | exec and logs, for the API server |
 //! | `sync/` | Policy Sync: who has which socket, and the sockets |
 //! | `agent.log`, `supervisor.log`, `apiserver.log` | what these say |
@@ -242,9 +241,9 @@ impl LabDir {
         self.path.join("apiserver.log")
     }
 
-    /// The API server's socket.
-    pub(crate) fn api_socket(&self) -> PathBuf {
-        self.api().join("api.sock")
+    /// Where the API server is, for this user's processes in whatever network.
+    pub(crate) fn api_url(&self) -> String {
+        format!("unix://{}", self.api().join("api.sock").display())
     }
 
     /// What kubectl needs to reach the API server.
@@ -275,21 +274,6 @@ impl LabDir {
     /// Where the agent serves sidecars.
     pub(crate) fn policy_sync(&self) -> PathBuf {
         self.path.join("sync")
-    }
-
-    /// What the agent reads.
-    pub(crate) fn cluster(&self) -> PathBuf {
-        self.path.join("cluster")
-    }
-
-    /// The cluster as the agent sees it, without policies.
-    pub(crate) fn cluster_file(&self) -> PathBuf {
-        self.cluster().join("cluster.json")
-    }
-
-    /// What policy is.
-    pub(crate) fn policies_file(&self) -> PathBuf {
-        self.cluster().join("policies.json")
     }
 
     /// The log of a container.

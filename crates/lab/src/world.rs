@@ -14,17 +14,11 @@ pub(crate) enum Kind {
     Deployment,
     EndpointSlice,
     Event,
-    FelixConfiguration,
     Gateway,
-    GlobalNetworkPolicy,
-    GlobalNetworkSet,
     ImageMap,
     Job,
-    KubernetesNetworkPolicy,
     Lease,
     Namespace,
-    NetworkPolicy,
-    NetworkSet,
     Node,
     Pod,
     ReplicaSet,
@@ -32,26 +26,12 @@ pub(crate) enum Kind {
     Service,
     ServiceAccount,
     StatefulSet,
-    Tier,
-    TortieConfiguration,
     VirtualService,
 }
 
 impl Kind {
-    /// The kinds that say what policy is.
-    pub(crate) const POLICY: [Self; 8] = [
-        Self::FelixConfiguration,
-        Self::GlobalNetworkPolicy,
-        Self::GlobalNetworkSet,
-        Self::KubernetesNetworkPolicy,
-        Self::NetworkPolicy,
-        Self::NetworkSet,
-        Self::Tier,
-        Self::TortieConfiguration,
-    ];
-
-    /// The other kinds that are followed.
-    const OTHERS: [Self; 16] = [
+    /// The kinds that are followed.
+    pub(crate) const FOLLOWED: [Self; 16] = [
         Self::ConfigMap,
         Self::DaemonSet,
         Self::Deployment,
@@ -70,36 +50,20 @@ impl Kind {
         Self::VirtualService,
     ];
 
-    /// The kinds that are followed.
-    pub(crate) fn followed() -> impl Iterator<Item = Self> {
-        Self::OTHERS.into_iter().chain(Self::POLICY)
-    }
-
     /// Group, version, kind and plural, as the API server serves it.
     pub(crate) fn names(self) -> [&'static str; 4] {
         const ISTIO: &str = "networking.istio.io";
-        const CALICO: &str = "projectcalico.org";
         match self {
             Self::ConfigMap => ["", "v1", "ConfigMap", "configmaps"],
             Self::DaemonSet => ["apps", "v1", "DaemonSet", "daemonsets"],
             Self::Deployment => ["apps", "v1", "Deployment", "deployments"],
             Self::EndpointSlice => ["discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"],
             Self::Event => ["", "v1", "Event", "events"],
-            Self::FelixConfiguration => [CALICO, "v3", "FelixConfiguration", "felixconfigurations"],
             Self::Gateway => [ISTIO, "v1", "Gateway", "gateways"],
-            Self::GlobalNetworkPolicy => {
-                [CALICO, "v3", "GlobalNetworkPolicy", "globalnetworkpolicies"]
-            }
-            Self::GlobalNetworkSet => [CALICO, "v3", "GlobalNetworkSet", "globalnetworksets"],
             Self::ImageMap => ["tortie.dev", "v1", "ImageMap", "imagemaps"],
             Self::Job => ["batch", "v1", "Job", "jobs"],
-            Self::KubernetesNetworkPolicy => {
-                ["networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"]
-            }
             Self::Lease => ["coordination.k8s.io", "v1", "Lease", "leases"],
             Self::Namespace => ["", "v1", "Namespace", "namespaces"],
-            Self::NetworkPolicy => [CALICO, "v3", "NetworkPolicy", "networkpolicies"],
-            Self::NetworkSet => [CALICO, "v3", "NetworkSet", "networksets"],
             Self::Node => ["", "v1", "Node", "nodes"],
             Self::Pod => ["", "v1", "Pod", "pods"],
             Self::ReplicaSet => ["apps", "v1", "ReplicaSet", "replicasets"],
@@ -107,10 +71,6 @@ impl Kind {
             Self::Service => ["", "v1", "Service", "services"],
             Self::ServiceAccount => ["", "v1", "ServiceAccount", "serviceaccounts"],
             Self::StatefulSet => ["apps", "v1", "StatefulSet", "statefulsets"],
-            Self::Tier => [CALICO, "v3", "Tier", "tiers"],
-            Self::TortieConfiguration => {
-                ["tortie.dev", "v1", "TortieConfiguration", "tortieconfigurations"]
-            }
             Self::VirtualService => [ISTIO, "v1", "VirtualService", "virtualservices"],
         }
     }
@@ -131,17 +91,7 @@ impl Kind {
 
     /// Whether its objects are in namespaces.
     pub(crate) fn is_namespaced(self) -> bool {
-        !matches!(
-            self,
-            Self::FelixConfiguration
-                | Self::GlobalNetworkPolicy
-                | Self::GlobalNetworkSet
-                | Self::ImageMap
-                | Self::Namespace
-                | Self::Node
-                | Self::Tier
-                | Self::TortieConfiguration
-        )
+        !matches!(self, Self::ImageMap | Self::Namespace | Self::Node)
     }
 
     /// The kind of this group and name, if it is one of these.
@@ -150,7 +100,7 @@ impl Kind {
             let [own, _, name, _] = one.names();
             (own, name) == (group, kind)
         };
-        Self::followed().chain([Self::Event, Self::Lease]).find(fits)
+        Self::FOLLOWED.into_iter().chain([Self::Event, Self::Lease]).find(fits)
     }
 }
 
@@ -311,7 +261,7 @@ mod tests {
 
     #[test]
     fn kinds_are_found_by_group_and_name() {
-        for kind in Kind::followed() {
+        for kind in Kind::FOLLOWED {
             let [group, _, name, _] = kind.names();
             assert_eq!(Kind::find(group, name), Some(kind));
         }

@@ -18,7 +18,7 @@ use tortie_daemon::backoff::Backoff;
 use tortie_daemon::readiness::Guard;
 use tortie_model::decode;
 
-use super::{Change, Now};
+use super::{Census, Change, Now};
 use crate::engine::{Batch, Engine};
 use crate::metrics::Metrics;
 
@@ -37,8 +37,8 @@ pub struct Followed {
     pub api: ApiKind,
     /// What it is for the calculation.
     pub kind: Kind,
-    /// Whether people write it to say what is allowed: those count for the revision in force, unlike
-    /// what the cluster writes all the time.
+    /// Whether people write it to say what is allowed, unlike what the cluster writes all the time:
+    /// every sidecar is told of each change to the revision in force.
     pub written: bool,
 }
 
@@ -146,14 +146,14 @@ pub(crate) struct Follower {
     /// Everything there was at the start is known.
     in_sync: bool,
     away: bool,
-    /// The latest revision of what people write.
-    revision: u64,
-    /// The server was away: what comes back may have gone back in time.
-    anew: bool,
+    /// What counts for the revision in force.
+    census: Census,
+    /// All of what is followed counts, not only what people write.
+    everything: bool,
 }
 
 impl Follower {
-    pub(crate) fn new(engine: Engine, metrics: Arc<Metrics>) -> Follower {
+    pub(crate) fn new(engine: Engine, metrics: Arc<Metrics>, everything: bool) -> Follower {
         Follower {
             engine,
             metrics,
@@ -162,8 +162,8 @@ impl Follower {
             since: None,
             in_sync: false,
             away: false,
-            revision: 0,
-            anew: false,
+            census: Census::default(),
+            everything,
         }
     }
 
@@ -240,7 +240,10 @@ impl Follower {
     fn take(&mut self, event: Event, guard: &mut Guard) {
         match event {
             Event::Put { kind, object } => self.put(&kind, object),
-            Event::Gone { kind, object } => self.note(&kind, Name::of(&object), Now::Gone),
+            Event::Gone { kind, object } => {
+                self.census.remove(&kind, &object);
+                self.note(&kind, Name::of(&object), Now::Gone);
+            }
             Event::InSync => {
                 self.in_sync = true;
                 self.since.get_or_insert_with(Instant::now);
@@ -249,7 +252,6 @@ impl Follower {
             }
             Event::Away { reason } => {
                 self.away = true;
-                self.anew = true;
                 self.metrics.away();
                 if !self.in_sync {
                     guard.wait(reason.clone());
@@ -275,6 +277,10 @@ impl Follower {
     }
 
     fn put(&mut self, kind: &ApiKind, object: Value) {
+        let counts = |followed: &Followed| self.everything || followed.written;
+        if self.kinds.iter().any(|followed| followed.api == *kind && counts(followed)) {
+            self.census.put(kind, &object);
+        }
         let name = Name::of(&object);
         let now = match decode(object) {
             // A document of a kind that we follow is one resource.
@@ -290,10 +296,6 @@ impl Follower {
         let Some(followed) = self.kinds.iter().find(|followed| followed.api == *kind) else {
             return;
         };
-        if followed.written {
-            let before = if std::mem::take(&mut self.anew) { 0 } else { self.revision };
-            self.revision = before.max(name.revision);
-        }
         let namespace = kind.namespaced.then_some(name.namespace);
         let key = Key { kind: followed.kind.clone(), namespace, name: name.name };
         self.changes.push(Change { key, now });
@@ -307,15 +309,14 @@ impl Follower {
             return;
         }
         let changes = std::mem::take(&mut self.changes);
-        self.engine.apply(Batch { changes, revision: self.revision });
+        self.engine.apply(Batch { changes, revision: self.census.number() });
     }
 }
 
-/// What an object is called, and the revision that wrote it.
+/// What an object is called.
 struct Name {
     namespace: SmolStr,
     name: SmolStr,
-    revision: u64,
 }
 
 impl Name {
@@ -324,11 +325,7 @@ impl Name {
             let found = object.get("metadata").and_then(|metadata| metadata.get(field));
             found.and_then(Value::as_str).unwrap_or_default()
         };
-        Name {
-            namespace: text("namespace").into(),
-            name: text("name").into(),
-            revision: text("resourceVersion").parse().unwrap_or_default(),
-        }
+        Name { namespace: text("namespace").into(), name: text("name").into() }
     }
 }
 
@@ -343,49 +340,77 @@ mod tests {
 
     use super::*;
 
-    fn put(plural: &str, object: Value) -> Event {
+    fn kind(plural: &str) -> Arc<ApiKind> {
         let kind = followed().into_iter().find(|followed| followed.api.plural == plural);
-        Event::Put { kind: Arc::new(kind.unwrap().api), object }
+        Arc::new(kind.unwrap().api)
     }
 
-    /// House rule 7: what cannot be read is enforced as the strictest that it could mean.
-    #[test]
-    fn a_policy_that_cannot_be_read_denies() {
+    fn put(plural: &str, object: Value) -> Event {
+        Event::Put { kind: kind(plural), object }
+    }
+
+    fn pod() -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "default", "name": "p", "resourceVersion": "9"},
+            "spec": {"nodeName": "here", "containers": []},
+            "status": {"phase": "Running", "podIP": "10.65.0.2", "podIPs": [{"ip": "10.65.0.2"}]},
+        })
+    }
+
+    fn policy() -> Value {
+        json!({
+            "apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy",
+            "metadata": {"namespace": "default", "name": "broken", "resourceVersion": "7"},
+            "spec": {"ingres": []},
+        })
+    }
+
+    /// What is told of a pod and a policy.
+    fn told(everything: bool) -> Vec<Update> {
         let metrics = Arc::new(Metrics::new(&mut Registry::default()));
         let (sender, told) = channel();
         let calculation = Calculation::new(Some("here".into()));
         let tell = move |updates| drop(sender.send(updates));
         let engine = Engine::start(calculation, Arc::clone(&metrics), tell).unwrap();
         let (_readiness, mut guard) = Readiness::new("source", "test");
-        let mut follower = Follower::new(engine, metrics);
-        let pod = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"namespace": "default", "name": "p", "resourceVersion": "9"},
-            "spec": {"nodeName": "here", "containers": []},
-            "status": {"phase": "Running", "podIP": "10.65.0.2", "podIPs": [{"ip": "10.65.0.2"}]},
-        });
-        let policy = json!({
-            "apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy",
-            "metadata": {"namespace": "default", "name": "broken", "resourceVersion": "7"},
-            "spec": {"ingres": []},
-        });
-        follower.take(put("pods", pod), &mut guard);
-        follower.take(put("networkpolicies", policy), &mut guard);
+        let mut follower = Follower::new(engine, metrics, everything);
+        follower.take(put("pods", pod()), &mut guard);
+        follower.take(put("networkpolicies", policy()), &mut guard);
         follower.tell();
         assert!(told.try_recv().is_err(), "nothing before everything is known");
         follower.take(Event::InSync, &mut guard);
         follower.tell();
-        let updates = told.recv_timeout(Duration::from_secs(20)).unwrap();
+        told.recv_timeout(Duration::from_secs(20)).unwrap()
+    }
+
+    /// House rule 7: what cannot be read is enforced as the strictest that it could mean.
+    #[test]
+    fn a_policy_that_cannot_be_read_denies() {
+        let updates = told(false);
         let policy = updates.iter().find_map(|update| match update {
             Update::Policy(active) => Some(active.policy.id.name.as_str()),
             _ => None,
         });
         assert_eq!(policy, Some("broken"), "{updates:?}");
-        // Of what people write, not of the pod.
-        let revision = |update: &Update| match update {
-            Update::Settings(settings) => Some(settings.revision),
-            _ => None,
-        };
-        assert_eq!(updates.iter().find_map(revision), Some(7));
+    }
+
+    #[test]
+    fn what_counts_for_the_revision() {
+        for (everything, counted) in [
+            (false, vec![("networkpolicies", policy())]),
+            (true, vec![("networkpolicies", policy()), ("pods", pod())]),
+        ] {
+            let mut census = Census::default();
+            for (plural, object) in counted {
+                census.put(&kind(plural), &object);
+            }
+            let updates = told(everything);
+            let revision = |update: &Update| match update {
+                Update::Settings(settings) => Some(settings.revision),
+                _ => None,
+            };
+            assert_eq!(updates.iter().find_map(revision), Some(census.number()));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Where the agent's resources come from, as changes.
 
 pub(crate) mod api;
+mod census;
 mod files;
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use tortie_calc::Key;
 use tortie_model::{DecodeError, Resource};
 
 pub use api::{Followed, followed};
+pub use census::Census;
 pub(crate) use files::Follower;
 pub use files::{Files, Reading, fingerprint};
 

@@ -1,5 +1,5 @@
-//! The node's agent: reads the cluster, keeps the kernel to its policy, and tells every authorizer the
-//! policy of its pod, over a socket that is mounted into that pod alone.
+//! The node's agent: follows the API server, keeps the kernel to its policy, and tells every authorizer
+//! the policy of its pod, over a socket that is mounted into that pod alone.
 
 use std::ffi::OsString;
 use std::fs;
@@ -96,12 +96,14 @@ fn start(env: &Environment) -> Result<Child, Error> {
         .args(words)
         .arg(&env.executable)
         .args(["agent", "--log-format", "json", "--node", NODE_NAME, "--socket-mode", "666"])
-        .arg("--file")
-        .arg(env.dir.cluster())
+        // What waits for a change to be in force waits for pods too.
+        .args(["--revision-of-everything", "--server", &env.dir.api_url()])
         .arg("--policy-sync-prefix")
         .arg(env.dir.policy_sync())
         .arg("--admin")
         .arg(admin(env))
+        // As its unit sets it: what its threads leave behind is used again.
+        .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::null())
         .stdout(log.try_clone().at("open", env.dir.agent_log())?)
         .stderr(log)

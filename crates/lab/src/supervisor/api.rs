@@ -1,6 +1,5 @@
 //! The lab's API server, seen from the node.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,6 +11,7 @@ use tortie_client::server::{
 use crate::Error;
 use crate::controllers::Action;
 use crate::files::tail;
+use crate::state::LabDir;
 use crate::world::{Key, Kind, World, key, text};
 
 /// How long it may take to answer for the first time.
@@ -45,19 +45,17 @@ fn namespace(key: &Key) -> Option<&str> {
 }
 
 impl Api {
-    /// Speaks to the server behind a socket.
-    pub(crate) async fn at(socket: &Path) -> Result<Self, Error> {
-        let place =
-            Place { server: Some(format!("unix://{}", socket.display())), ..Place::default() };
+    /// Speaks to the server of a lab.
+    pub(crate) async fn of(dir: &LabDir) -> Result<Self, Error> {
+        let place = Place { server: Some(dir.api_url()), ..Place::default() };
         Ok(Self { server: Server::connect(&place).await? })
     }
 
-    /// As [`Api::at`], for one that is being started: waits until it answers. `log` is where it says
-    /// why it does not.
-    pub(crate) async fn started(socket: &Path, log: &Path) -> Result<Self, Error> {
+    /// As [`Api::of`], for one that is being started: waits until it answers.
+    pub(crate) async fn started(dir: &LabDir) -> Result<Self, Error> {
         let answers = async {
             loop {
-                if let Ok(api) = Self::at(socket).await
+                if let Ok(api) = Self::of(dir).await
                     && api.server.kinds().await.is_ok()
                 {
                     return api;
@@ -65,13 +63,13 @@ impl Api {
                 sleep(INTERVAL).await;
             }
         };
-        let failed = || Error::program("tortie apiserver", tail(log, 3).join("; "));
+        let failed = || Error::program("tortie apiserver", tail(&dir.api_log(), 3).join("; "));
         timeout(START, answers).await.map_err(|_| failed())
     }
 
     /// Everything there is of the kinds that the lab follows, and every change.
     pub(crate) fn follow(&self) -> Follow {
-        self.server.follow(Kind::followed().map(Kind::api))
+        self.server.follow(Kind::FOLLOWED.map(Kind::api))
     }
 
     /// The kinds there are now.
@@ -79,9 +77,13 @@ impl Api {
         Ok(self.server.kinds().await?)
     }
 
-    /// The objects of a kind.
-    pub(crate) async fn list(&self, kind: Kind) -> Result<Vec<Value>, Error> {
-        Ok(self.server.list(&kind.api(), None, &Select::default()).await?.items)
+    /// The objects of a kind; none if the server has no such kind.
+    pub(crate) async fn list(&self, kind: &ApiKind) -> Result<Vec<Value>, ApiError> {
+        match self.server.list(kind, None, &Select::default()).await {
+            Ok(list) => Ok(list.items),
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes an object be as a document says; fields that it does not name stay.

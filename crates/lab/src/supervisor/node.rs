@@ -22,7 +22,7 @@ use super::api::Api;
 use super::certificates::Certificates;
 use super::pods::Pods;
 use super::surroundings::Surroundings;
-use super::{Environment, mirror, network, register, report};
+use super::{Environment, network, register, report};
 use crate::Error;
 use crate::controllers::{self, Action, Facts};
 use crate::plan::{
@@ -91,7 +91,6 @@ impl Node {
                 event => node.take(event),
             }
         }
-        mirror::write(&node.env.dir, &node.world)?;
         Ok(node)
     }
 
@@ -176,7 +175,6 @@ impl Node {
         self.lead(services).await?;
         self.say(&around);
         self.report().await?;
-        mirror::write(&self.env.dir, &self.world)?;
         self.warn(around).await?;
         written?;
         self.beat().await

@@ -183,7 +183,12 @@ pub(crate) fn web(name: &str) -> String {
 
 /// A pod without a sidecar that does nothing.
 pub(crate) fn outsider(name: &str) -> String {
-    pod(name, "idle", "").replace(
+    without_sidecar(name, &pod(name, "idle", ""))
+}
+
+/// The manifest of a pod of this name that gets no sidecar.
+pub(crate) fn without_sidecar(name: &str, manifest: &str) -> String {
+    manifest.replace(
         &format!("labels: {{app: {name}}}"),
         &format!("labels: {{app: {name}}}, annotations: {{sidecar.istio.io/inject: \"false\"}}"),
     )

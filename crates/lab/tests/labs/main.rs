@@ -5,6 +5,7 @@
 #![allow(clippy::indexing_slicing, clippy::string_slice, reason = "test code")]
 
 mod api;
+mod away;
 mod cluster;
 mod faults;
 mod harness;

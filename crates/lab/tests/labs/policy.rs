@@ -54,11 +54,27 @@ fn a_change_is_in_force_when_the_command_is_done() {
     assert!(denial.reason.contains("get-only"), "{denial:?}");
 
     nothing_is_changed_by_a_broken_policy(&place, &lab, &policy);
+    labels_of_a_pod_are_in_force_too(&place, &lab, &policy);
 
     let error = lab.exec("client", None, &["sleep".into(), "99".into()], Duration::from_millis(50));
     assert!(error.unwrap_err().to_string().contains("client"));
     lab.down().unwrap();
     assert!(crate::harness::is_empty(&place.state()));
+}
+
+fn labels_of_a_pod_are_in_force_too(place: &Place, lab: &Lab, policy: &[PathBuf]) {
+    lab.delete(policy, false).unwrap();
+    let by_role = GET_ONLY.replace("app == 'server'", "role == 'closed'");
+    lab.apply(&[place.file("r.yaml", &by_role).into()], false).unwrap();
+    for _ in 0..3 {
+        for (role, status) in [("open", "200"), ("closed", "403")] {
+            let pod = format!(
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: server, labels: {{role: {role}}}}}\n"
+            );
+            lab.apply(&[place.file("l.yaml", &pod).into()], false).unwrap();
+            assert_eq!(status_of(lab, "POST"), status);
+        }
+    }
 }
 
 fn nothing_is_changed_by_a_broken_policy(place: &Place, lab: &Lab, policy: &[PathBuf]) {

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use tempfile::TempDir;
-use tortie_client::files;
+use tortie_client::server::Place;
 use tortie_lab::{Lab, LabName, Options, PodStatus};
-use tortie_policy::{Cluster, Protocol, Query, Word, explain_by, request_line};
+use tortie_policy::{Compat, Protocol, Query, Word, explain_by, request_line};
 
 use super::Script;
 use super::tools::{Said, Tools};
+use crate::remote::live;
 
 /// The manifests, so that the demo needs no checkout.
 const FILES: [(&str, &str); 4] = [
@@ -287,10 +288,9 @@ impl Bank<'_> {
     }
 
     fn explanation(&self) -> anyhow::Result<Vec<String>> {
-        let loaded = files::load(&[self.lab.resources()], false);
-        let loaded = loaded.map_err(|_| anyhow!("the lab's resources cannot be read"))?;
-        let cluster = Cluster::build(&loaded.resources);
-        let cluster = cluster.map_err(|_| anyhow!("the lab's resources are invalid"))?;
+        let place = Place { kubeconfig: Some(self.lab.kubeconfig()), ..Place::default() };
+        let state = live::read(&place).map_err(|_| anyhow!("the lab's state cannot be read"))?;
+        let cluster = state.cluster(Compat::STRICT);
         let query = Query {
             from: format!("default/{ATTACK}").parse()?,
             to: self.pod(DATABASE)?.id().parse()?,
