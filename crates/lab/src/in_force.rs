@@ -35,8 +35,7 @@ pub(crate) async fn wait(dir: &LabDir, api: &Api) -> Result<(), Error> {
         }
         Ok(())
     });
-    done.await
-        .unwrap_or_else(|_| Err(Error::Timeout { what: missing, seconds: LIMIT.as_secs() }))
+    done.await.unwrap_or_else(|_| Err(Error::Timeout { what: missing, seconds: LIMIT.as_secs() }))
 }
 
 /// The number of what the API server holds.

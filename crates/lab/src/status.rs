@@ -325,3 +325,24 @@ impl From<&ServicePlan> for ServiceStatus {
         }
     }
 }
+
+#[cfg(test)]
+impl PodStatus {
+    /// A pod of these containers, for tests.
+    pub(crate) fn of(containers: Vec<ContainerStatus>) -> Self {
+        Self {
+            namespace: "default".into(),
+            name: "p-0".into(),
+            uid: "u".into(),
+            workload: None,
+            started_at: "2026-01-01T00:00:00Z".into(),
+            ending: false,
+            addresses: vec!["10.65.0.2".parse().unwrap()],
+            service_account: "default".into(),
+            interface: "cali0".into(),
+            sidecar: false,
+            ready: false,
+            containers,
+        }
+    }
+}

@@ -69,26 +69,12 @@ mod tests {
             message: Some("no such file".into()),
             ..ContainerStatus::waiting("app", Role::Application, "image", "/log".into())
         };
-        let pod = PodStatus {
-            namespace: "default".into(),
-            name: "p-0".into(),
-            uid: "u".into(),
-            workload: None,
-            started_at: "2026-01-01T00:00:00Z".into(),
-            ending: false,
-            addresses: vec!["10.65.0.2".parse().unwrap()],
-            service_account: "default".into(),
-            interface: "cali0".into(),
-            sidecar: false,
-            ready: false,
-            containers: vec![container],
-        };
         let status = Status {
             name: "lab".into(),
             phase: Phase::Running,
             kubeconfig: "/k".into(),
             gateway_url: Some("http://127.0.0.1:1".into()),
-            pods: vec![pod],
+            pods: vec![PodStatus::of(vec![container])],
             services: vec![],
             service_accounts: vec![],
             secrets: vec![],

@@ -123,20 +123,7 @@ mod tests {
             state: *state,
             ..ContainerStatus::waiting(&format!("c{index}"), *role, "i", "/log".into())
         });
-        PodStatus {
-            namespace: "n".into(),
-            name: "p".into(),
-            uid: "u".into(),
-            workload: None,
-            started_at: "2026-01-01T00:00:00Z".into(),
-            ending: false,
-            addresses: vec!["10.65.0.2".parse().unwrap()],
-            service_account: "default".into(),
-            interface: "cali0".into(),
-            sidecar: false,
-            ready: false,
-            containers: containers.collect(),
-        }
+        PodStatus::of(containers.collect())
     }
 
     #[test]

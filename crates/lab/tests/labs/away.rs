@@ -83,7 +83,9 @@ fn what_is_killed_leaves_the_last_policy_and_catches_up() {
         let processes: Vec<_> = killed.iter().map(|word| place.process("x", word)).collect();
         processes.iter().for_each(|process| kill("-KILL", process.pid));
         assert_eq!(judged(&mut place), CLOSED, "{killed:?}: the last policy stays");
-        eventually("the deletion", || place.run("x", &["delete", "-f", &policies]).status.success());
+        eventually("the deletion", || {
+            place.run("x", &["delete", "-f", &policies]).status.success()
+        });
         assert_eq!(judged(&mut place), OPEN, "{killed:?}");
         place.ok("x", &["apply", "-f", &policies]);
         assert_eq!(judged(&mut place), CLOSED, "{killed:?}");

@@ -3,6 +3,8 @@
 //! Understood is what sends plain HTTP to one Service by host and path. Anything else in these
 //! objects is an error: a route that is silently different from the one written would mislead.
 
+mod documents;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -11,6 +13,7 @@ use serde_json::Value;
 use tortie_mesh::envoy::{Destination, GatewayListener, PathMatch, Route, VirtualHost};
 use tortie_model::{FieldError, Resource};
 
+use self::documents::{GatewaySpec, HttpMatch, RouteDestination, Server, Uri, VirtualServiceSpec};
 use super::service::ServicePlan;
 
 /// Namespace of the gateway's pod and Service.
@@ -22,89 +25,6 @@ pub(crate) const ACCOUNT: &str = "istio-ingressgateway-service-account";
 /// The labels of its pod, which Gateway objects select.
 pub(crate) const LABELS: [(&str, &str); 2] =
     [("app", "istio-ingressgateway"), ("istio", "ingressgateway")];
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct GatewaySpec {
-    #[serde(default)]
-    selector: BTreeMap<String, String>,
-    servers: Vec<Server>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Server {
-    port: ServerPort,
-    hosts: Vec<String>,
-    #[serde(rename = "name")]
-    _name: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ServerPort {
-    number: u16,
-    protocol: String,
-    #[serde(rename = "name")]
-    _name: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct VirtualServiceSpec {
-    hosts: Vec<String>,
-    #[serde(default)]
-    gateways: Vec<String>,
-    #[serde(default)]
-    http: Vec<HttpRoute>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct HttpRoute {
-    #[serde(rename = "name")]
-    _name: Option<String>,
-    #[serde(default, rename = "match")]
-    matches: Vec<HttpMatch>,
-    route: Vec<RouteTarget>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct HttpMatch {
-    #[serde(rename = "name")]
-    _name: Option<String>,
-    uri: Option<Uri>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-enum Uri {
-    Exact(String),
-    Prefix(String),
-    Regex(String),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RouteTarget {
-    destination: RouteDestination,
-    #[serde(rename = "weight")]
-    _weight: Option<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RouteDestination {
-    host: String,
-    port: Option<DestinationPort>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct DestinationPort {
-    number: u16,
-}
 
 /// The Gateway and VirtualService objects of a lab, each with its position among the resources.
 #[derive(Debug, Default)]
