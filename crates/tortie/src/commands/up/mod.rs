@@ -150,7 +150,8 @@ fn agent(args: &Args, places: &Places) -> Option<(String, Part)> {
         kubeconfig.clone().into(),
     ];
     let keep = CapabilitySet::NET_ADMIN | CapabilitySet::NET_RAW;
-    let part = Part::new("agent", logged(args, arguments), keep);
+    // One heap for all threads: what the start leaves behind is used again.
+    let part = Part::new("agent", logged(args, arguments), keep).with("MALLOC_ARENA_MAX", "1");
     let places = places.clone();
     Some((node, part.prepared_by(move || invite(&places, &kubeconfig))))
 }

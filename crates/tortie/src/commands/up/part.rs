@@ -26,13 +26,20 @@ pub(super) struct Part {
     name: &'static str,
     arguments: Vec<OsString>,
     keep: CapabilitySet,
+    environment: Vec<(&'static str, &'static str)>,
     prepare: Option<Prepare>,
 }
 
 impl Part {
     /// A command of this program, with the capabilities that it keeps.
     pub(super) fn new(name: &'static str, arguments: Vec<OsString>, keep: CapabilitySet) -> Part {
-        Part { name, arguments, keep, prepare: None }
+        Part { name, arguments, keep, environment: Vec::new(), prepare: None }
+    }
+
+    /// With a variable in its environment.
+    pub(super) fn with(mut self, name: &'static str, value: &'static str) -> Part {
+        self.environment.push((name, value));
+        self
     }
 
     /// With something to do before each start.
@@ -98,6 +105,7 @@ impl Part {
             .arg(std::process::id().to_string())
             .args(["--keep", &self.keep.bits().to_string(), "--"])
             .args(&self.arguments)
+            .envs(self.environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
