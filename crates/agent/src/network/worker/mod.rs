@@ -1,7 +1,9 @@
-//! The one writer of the kernel's table, on a thread of its own.
+//! The one writer of the kernel's table, on a thread of its own: what it waits for, and what it knows.
+
+mod connections;
+mod kernel;
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tortie_calc::{Settings, Update};
 use tortie_daemon::readiness::Guard;
-use tortie_nft::program::{ProgramError, Programmer, Report};
+use tortie_nft::program::Programmer;
 use tortie_nft::render::{Options, Renderer};
 use tortie_nft::{Delta, Kernel};
 use tortie_policy::EstablishedFlows;
@@ -26,13 +28,8 @@ use super::unenforced::{self, Unenforced};
 const CHECK: Duration = Duration::from_secs(60);
 /// How often counters are read.
 const COUNT: Duration = Duration::from_secs(5);
-/// After the first failure, until it is tried again; twice as long after each further one.
-const RETRY: Duration = Duration::from_millis(5);
 /// The longest time until something is tried again.
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
-
-/// How many times as long as looking for connections to cut took something else is done.
-const REST: u32 = 9;
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -280,138 +277,7 @@ impl<K: Kernel> Worker<K> {
         }
     }
 
-    /// Deletes connections of addresses that were given up, and those that policy does not allow any
-    /// more.
-    fn look_at_flows(&mut self) {
-        let start = Instant::now();
-        if let Err(error) = self.forget().and_then(|()| self.cut()) {
-            tracing::error!(%error, "connections that must not go on could not be deleted");
-            self.next_flows = Some(Instant::now() + LONGEST_RETRY);
-        }
-        self.rest = Instant::now() + start.elapsed().saturating_mul(REST);
-    }
-
-    fn forget(&mut self) -> io::Result<()> {
-        if self.gone.is_empty() {
-            return Ok(());
-        }
-        let forgotten = self.flows.forget(&self.gone)?;
-        tracing::debug!(addresses = self.gone.len(), ?forgotten, "connections of workloads gone");
-        self.metrics.forgotten(forgotten.cut);
-        self.gone.clear();
-        Ok(())
-    }
-
-    fn cut(&mut self) -> io::Result<()> {
-        let Some(facts) = self.facts.as_ref().filter(|_| self.cut_due) else { return Ok(()) };
-        let start = Instant::now();
-        let cut = self.flows.cut(self.renderer.ruleset(), facts)?;
-        self.metrics.cut(cut.cut, start.elapsed());
-        if cut.cut > 0 {
-            tracing::info!(asked = cut.asked, cut = cut.cut, "connections cut");
-        }
-        self.cut_due = false;
-        Ok(())
-    }
-
     fn is_ready(&self) -> bool {
         self.metrics.is_ready()
-    }
-
-    /// Brings what is pending into force, and repairs what has to be.
-    fn program(&mut self) -> Result<(), ProgramError> {
-        let start = Instant::now();
-        let ruleset = self.renderer.ruleset();
-        let delta = std::mem::take(&mut self.delta);
-        let report = self.programmer.update(ruleset, delta)?;
-        self.metrics.applied(&report, start.elapsed());
-        log(&report);
-        if self.cuts == Some(true) && report.changed() {
-            self.cut_due = true;
-            self.next_flows.get_or_insert(self.rest);
-        }
-        if self.check {
-            let start = Instant::now();
-            let repair = self.programmer.resync(ruleset)?;
-            if repair.changed() {
-                tracing::warn!(
-                    rules_added = repair.rules_added,
-                    rules_removed = repair.rules_removed,
-                    elements_added = repair.elements_added,
-                    elements_removed = repair.elements_removed,
-                    "somebody else had changed the table `inet tortie`: it is repaired"
-                );
-            }
-            self.metrics.repaired(&repair, start.elapsed());
-            log(&repair);
-            self.check = false;
-        }
-        Ok(())
-    }
-
-    fn succeeded(&mut self) {
-        if self.failures > 0 {
-            tracing::info!(failures = self.failures, "the kernel has the policy again");
-        }
-        self.failures = 0;
-        self.retry = None;
-        if !self.is_ready() {
-            tracing::info!(chains = self.renderer.ruleset().chains.len(), "policy is in force");
-            // At once, so that there is something to see from the start.
-            self.next_count = Instant::now();
-        }
-        self.metrics.revision(self.revision);
-        self.metrics.ready(true);
-    }
-
-    /// Ready is who has everything in force, for all workloads.
-    fn say_whether_ready(&mut self) {
-        self.metrics.unenforced(self.beyond);
-        if !self.is_ready() {
-            return;
-        }
-        if self.beyond == 0 || self.choices.accept_unenforced {
-            self.guard.ready();
-        } else {
-            let example = self.unenforced.example();
-            let count = self.beyond;
-            self.guard.wait(format!("policy is not enforced for {count} workloads: {example}"));
-        }
-    }
-
-    /// What is in force stays; it is tried again soon.
-    fn failed(&mut self, error: &ProgramError) {
-        let pause = RETRY.saturating_mul(1 << self.failures.min(16)).min(LONGEST_RETRY);
-        self.failures += 1;
-        self.retry = Some(Instant::now() + pause);
-        self.metrics.failed();
-        match error {
-            ProgramError::Busy(_) if self.failures == 1 => {
-                tracing::debug!(%error, "trying again");
-            }
-            _ => {
-                tracing::error!(%error, failures = self.failures, "the last policy stays in force");
-                self.metrics.ready(false);
-                self.guard.wait(error.to_string());
-            }
-        }
-    }
-
-    fn count(&mut self) {
-        let ruleset = self.renderer.ruleset();
-        self.metrics.sizes(ruleset);
-        match self.programmer.counters() {
-            Ok(counters) => self.metrics.drops(self.drops.of(ruleset, &counters)),
-            Err(error) => tracing::debug!(%error, "counters cannot be read"),
-        }
-    }
-}
-
-fn log(report: &Report) {
-    if let Some(refused) = &report.refused {
-        tracing::warn!(%refused, rewritten = report.rewritten, "the table was not as expected");
-    }
-    if report.changed() {
-        tracing::debug!(?report, "programmed");
     }
 }
