@@ -12,6 +12,7 @@ use tokio::time::interval;
 use tortie_calc::{Calculation, Update};
 use tortie_client::Watch;
 use tortie_client::files::FileError;
+use tortie_client::server::Pace;
 use tortie_daemon::admin::Admin;
 use tortie_daemon::http::{ListenError, Listener, Place};
 use tortie_daemon::log::Handle;
@@ -67,6 +68,8 @@ pub enum Source {
         /// Whether all that is followed counts for the revision in force, not only what people
         /// write. Every sidecar is told of each change to it.
         everything: bool,
+        /// How long to wait for what.
+        pace: Pace,
     },
 }
 
@@ -175,11 +178,11 @@ async fn follow(
             let follower = source::Follower::start(files, engine, metrics);
             Ok(tokio::spawn(follower.map_err(AgentError::Files)?.run(watch, guard, first)))
         }
-        Source::Server { place, everything } => {
+        Source::Server { place, everything, pace } => {
             let server = tortie_client::server::Server::connect(place).await?;
             tracing::info!(url = server.url(), "following the API server");
             let follower = source::api::Follower::new(engine, metrics, *everything);
-            Ok(tokio::spawn(follower.run(server, guard, first)))
+            Ok(tokio::spawn(follower.run(server, *pace, guard, first)))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use smol_str::SmolStr;
-use tortie_client::server;
+use tortie_client::server::{self, Pace};
 use tortie_daemon::http::Place;
 use tortie_daemon::log;
 use tortie_policysync::server::{self as sidecars, Sockets};
@@ -169,6 +169,7 @@ impl Cli {
             true => Source::Server {
                 place: self.place.clone(),
                 everything: self.revision_of_everything,
+                pace: Pace::default(),
             },
             false => Source::Files { paths: self.files.clone(), recursive: self.recursive },
         }

@@ -39,6 +39,8 @@ fn the_role_has_the_kinds_that_are_followed() {
             }
         }
     }
-    let followed = followed().into_iter().map(|f| format!("{}.{}", f.api.plural, f.api.group));
+    let places = followed().into_iter().map(|followed| followed.wanted());
+    let places = places.flat_map(|wanted| [Some(wanted.kind), wanted.instead]).flatten();
+    let followed = places.map(|kind| format!("{}.{}", kind.plural, kind.group));
     assert_eq!(granted, followed.collect());
 }

@@ -13,8 +13,7 @@ use smol_str::SmolStr;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tortie_calc::{Key, Kind};
-use tortie_client::server::{ApiKind, Event, Follow, Server};
-use tortie_daemon::backoff::Backoff;
+use tortie_client::server::{ApiKind, Event, Follow, Pace, Select, Server, Wanted};
 use tortie_daemon::readiness::Guard;
 use tortie_model::decode;
 
@@ -27,8 +26,9 @@ use crate::metrics::Metrics;
 const TOGETHER: Duration = Duration::from_secs(5);
 /// How many events are taken before what they come to is told.
 const MOST: usize = 4096;
-/// Calico's resources as a cluster without Calico's API server has them.
-const INTERNAL: &str = "crd.projectcalico.org";
+/// Calico's group, and where a cluster without Calico's API server has its resources.
+const CALICO: &str = "projectcalico.org";
+const INTERNAL: (&str, &str) = ("crd.projectcalico.org", "v1");
 
 /// A kind that the agent follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,12 +42,27 @@ pub struct Followed {
     pub written: bool,
 }
 
+impl Followed {
+    /// What to ask a server for. Calico's resources are also taken from where Calico stores them, if
+    /// the server has no `projectcalico.org/v3`: same kinds and same contents, and the names that
+    /// they are stored under, which nothing else has.
+    pub fn wanted(&self) -> Wanted {
+        let kind = self.api.clone();
+        // Profiles are made of namespaces and service accounts there, and never stored.
+        let stored = kind.group == CALICO && self.kind != Kind::Profile;
+        let instead = stored.then(|| {
+            let (group, version) = INTERNAL;
+            ApiKind { group: group.to_owned(), version: version.to_owned(), ..kind.clone() }
+        });
+        Wanted { kind, namespace: None, select: Select::default(), instead }
+    }
+}
+
 /// The kinds that the agent follows: those the calculation knows, but for kinds that stand for pods,
 /// which a cluster has itself.
 pub fn followed() -> Vec<Followed> {
-    let calico = |kind, name, plural, namespaced| {
-        row(kind, ("projectcalico.org", "v3"), name, plural, namespaced)
-    };
+    let calico =
+        |kind, name, plural, namespaced| row(kind, (CALICO, "v3"), name, plural, namespaced);
     let core = |kind, name, plural, namespaced| row(kind, ("", "v1"), name, plural, namespaced);
     let policy = ("policy.networking.k8s.io", "v1alpha2");
     let mut kinds = vec![
@@ -172,12 +187,12 @@ impl Follower {
     pub(crate) async fn run(
         mut self,
         server: Server,
+        pace: Pace,
         mut guard: Guard,
         mut first: watch::Receiver<bool>,
     ) {
         guard.wait(format!("everything that `{}` has", server.url()));
-        self.wait_for_calico(&server, &mut guard).await;
-        let mut follow = server.follow(self.kinds.iter().map(|followed| followed.api.clone()));
+        let mut follow = server.follow_at(self.kinds.iter().map(Followed::wanted), pace);
         while !self.in_sync {
             self.round(&mut follow, &mut guard).await;
         }
@@ -187,33 +202,6 @@ impl Follower {
         }
         loop {
             self.round(&mut follow, &mut guard).await;
-        }
-    }
-
-    /// Policies that are in the server but cannot be read must not be passed over: a cluster with
-    /// Calico's internal resources alone needs Calico's API server.
-    async fn wait_for_calico(&mut self, server: &Server, guard: &mut Guard) {
-        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10), seed);
-        loop {
-            let reason = match server.kinds().await {
-                Ok(kinds) => {
-                    let has = |group: &str| kinds.iter().any(|served| served.kind.group == group);
-                    if has("projectcalico.org") || !has(INTERNAL) {
-                        return;
-                    }
-                    format!(
-                        "`{}` has Calico's resources as {INTERNAL} alone: install Calico's API \
-                         server",
-                        server.url()
-                    )
-                }
-                Err(error) => error.to_string(),
-            };
-            tracing::warn!(%reason, "waiting for the API server");
-            self.metrics.away();
-            guard.wait(reason);
-            tokio::time::sleep(backoff.pause()).await;
         }
     }
 
@@ -340,6 +328,8 @@ mod tests {
 
     use super::*;
 
+    const V3: &str = "projectcalico.org/v3";
+
     fn kind(plural: &str) -> Arc<ApiKind> {
         let kind = followed().into_iter().find(|followed| followed.api.plural == plural);
         Arc::new(kind.unwrap().api)
@@ -358,16 +348,16 @@ mod tests {
         })
     }
 
-    fn policy() -> Value {
+    fn policy(api_version: &str) -> Value {
         json!({
-            "apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy",
+            "apiVersion": api_version, "kind": "NetworkPolicy",
             "metadata": {"namespace": "default", "name": "broken", "resourceVersion": "7"},
             "spec": {"ingres": []},
         })
     }
 
     /// What is told of a pod and a policy.
-    fn told(everything: bool) -> Vec<Update> {
+    fn told(everything: bool, policy: Value) -> Vec<Update> {
         let metrics = Arc::new(Metrics::new(&mut Registry::default()));
         let (sender, told) = channel();
         let calculation = Calculation::new(Some("here".into()));
@@ -376,7 +366,7 @@ mod tests {
         let (_readiness, mut guard) = Readiness::new("source", "test");
         let mut follower = Follower::new(engine, metrics, everything);
         follower.take(put("pods", pod()), &mut guard);
-        follower.take(put("networkpolicies", policy()), &mut guard);
+        follower.take(put("networkpolicies", policy), &mut guard);
         follower.tell();
         assert!(told.try_recv().is_err(), "nothing before everything is known");
         follower.take(Event::InSync, &mut guard);
@@ -384,28 +374,31 @@ mod tests {
         told.recv_timeout(Duration::from_secs(20)).unwrap()
     }
 
-    /// House rule 7: what cannot be read is enforced as the strictest that it could mean.
+    /// House rule 7: what cannot be read is enforced as the strictest that it could mean, wherever it
+    /// is stored.
     #[test]
     fn a_policy_that_cannot_be_read_denies() {
-        let updates = told(false);
-        let policy = updates.iter().find_map(|update| match update {
-            Update::Policy(active) => Some(active.policy.id.name.as_str()),
-            _ => None,
-        });
-        assert_eq!(policy, Some("broken"), "{updates:?}");
+        for api_version in [V3, "crd.projectcalico.org/v1"] {
+            let updates = told(false, policy(api_version));
+            let policy = updates.iter().find_map(|update| match update {
+                Update::Policy(active) => Some(active.policy.id.name.as_str()),
+                _ => None,
+            });
+            assert_eq!(policy, Some("broken"), "{api_version}: {updates:?}");
+        }
     }
 
     #[test]
     fn what_counts_for_the_revision() {
         for (everything, counted) in [
-            (false, vec![("networkpolicies", policy())]),
-            (true, vec![("networkpolicies", policy()), ("pods", pod())]),
+            (false, vec![("networkpolicies", policy(V3))]),
+            (true, vec![("networkpolicies", policy(V3)), ("pods", pod())]),
         ] {
             let mut census = Census::default();
             for (plural, object) in counted {
                 census.put(&kind(plural), &object);
             }
-            let updates = told(everything);
+            let updates = told(everything, policy(V3));
             let revision = |update: &Update| match update {
                 Update::Settings(settings) => Some(settings.revision),
                 _ => None,

@@ -88,12 +88,17 @@ impl Call {
 }
 
 impl ApiKind {
-    /// Where its objects are: those of a namespace, or all without one.
-    pub(super) fn collection(&self, namespace: Option<&str>) -> String {
-        let root = match self.group.as_str() {
+    /// Where its group and version are.
+    pub(super) fn root(&self) -> String {
+        match self.group.as_str() {
             "" => format!("/api/{}", self.version),
             group => format!("/apis/{group}/{}", self.version),
-        };
+        }
+    }
+
+    /// Where its objects are: those of a namespace, or all without one.
+    pub(super) fn collection(&self, namespace: Option<&str>) -> String {
+        let root = self.root();
         match namespace {
             Some(namespace) if self.namespaced => {
                 format!("{root}/namespaces/{}/{}", segment(namespace), self.plural)

@@ -114,8 +114,17 @@ impl Error {
     }
 }
 
+/// What kube calls the reason if the answer is no Status, but somebody's page on the way, which then
+/// is the message.
+const NO_STATUS: &str = "Failed to parse error data";
+
 impl From<kube::core::Status> for Status {
     fn from(status: kube::core::Status) -> Status {
+        if status.reason == NO_STATUS {
+            let meaning = hyper::StatusCode::from_u16(status.code).ok();
+            let reason = meaning.and_then(|code| code.canonical_reason()).unwrap_or_default();
+            return Status { code: status.code, reason: reason.to_owned(), ..Status::default() };
+        }
         let causes = status.details.map(|details| details.causes).unwrap_or_default();
         let cause = |c: kube::core::response::StatusCause| Cause {
             field: c.field,

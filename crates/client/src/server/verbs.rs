@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::{Map, Value};
 
 use super::call::Call;
-use super::{ApiKind, Error, Server};
+use super::{ApiKind, Error, Server, Wanted};
 
 /// How many objects are asked for at a time.
 pub(super) const PAGE: usize = 500;
@@ -154,6 +154,47 @@ impl Server {
             items.append(&mut page.list.items);
         }
         Ok(List { revision: page.list.revision, items })
+    }
+
+    /// Everything that is wanted, from where the server has it; nothing if it has no such kind.
+    ///
+    /// # Errors
+    /// As for every request.
+    pub async fn list_wanted(&self, wanted: &Wanted) -> Result<Option<List>, Error> {
+        let Wanted { kind, namespace, select, .. } = wanted;
+        let namespace = namespace.as_deref();
+        let listed = match self.list(kind, namespace, select).await {
+            Err(error) if error.is_not_found() => match self.stand_in(wanted).await? {
+                Some(instead) => self.list(instead, namespace, select).await,
+                None => Err(error),
+            },
+            listed => listed,
+        };
+        match listed {
+            Err(error) if error.is_not_found() => Ok(None),
+            listed => listed.map(Some),
+        }
+    }
+
+    /// Where else to look for a kind that the server does not have: nowhere if it has others of its
+    /// group and version.
+    pub(super) async fn stand_in<'w>(
+        &self,
+        wanted: &'w Wanted,
+    ) -> Result<Option<&'w ApiKind>, Error> {
+        match &wanted.instead {
+            Some(instead) if !self.serves(&wanted.kind).await? => Ok(Some(instead)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the server has the group and version of a kind.
+    pub(super) async fn serves(&self, kind: &ApiKind) -> Result<bool, Error> {
+        match self.call(Call::get(kind.root())).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Stores a new object, and gives it as it was stored.

@@ -283,8 +283,8 @@ async fn watch(args: &Args, session: &Session, asked: &Asked<'_>) -> Result<(), 
         let comma = if select.fields.is_empty() { "" } else { "," };
         select.fields = format!("{}{comma}metadata.name={name}", select.fields);
     }
-    let followed =
-        Follow { kind: asked.kind().clone(), namespace: asked.namespace.clone(), select };
+    let (kind, namespace) = (asked.kind().clone(), asked.namespace.clone());
+    let followed = Follow { kind, namespace, select, instead: None };
     let mut follow = session.server.follow([followed]);
     let mut view = View { args, session, asked, headings: !args.no_headers, widths: Vec::new() };
     // What is there comes in no order, and is shown in one.

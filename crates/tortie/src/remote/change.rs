@@ -231,6 +231,7 @@ impl Session {
             kind: served.kind.clone(),
             namespace: namespace.map(str::to_owned),
             select: Select { labels: String::new(), fields },
+            instead: None,
         }]);
         let mut there = false;
         loop {

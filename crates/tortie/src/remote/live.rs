@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use tortie_calc::Key;
 use tortie_client::files::{FileError, Loaded, Origin};
-use tortie_client::server::{Place, Select};
+use tortie_client::server::{ApiKind, Place, Wanted};
 use tortie_model::{DecodeError, Object, Resource};
 use tortie_policy::{Cluster, Compat};
 
@@ -33,12 +33,15 @@ pub(crate) fn read(place: &Place) -> Result<State, Failure> {
         let session = Session::open(place, None).await?;
         let mut state = State::default();
         for followed in tortie_agent::source::followed() {
-            state.take(&session, &followed.api.group, &followed.api.plural).await?;
+            state.take(&session, &followed.wanted()).await?;
         }
         let mut standing = State::default();
         for (group, plurals) in WORKLOADS {
             for plural in plurals {
-                standing.take(&session, group, plural).await?;
+                let same = |kind: &ApiKind| kind.group == group && kind.plural == *plural;
+                if let Some(served) = session.kinds.iter().find(|served| same(&served.kind)) {
+                    standing.take(&session, &served.kind.clone().into()).await?;
+                }
             }
         }
         state.workloads = standing.loaded.resources.iter().map(Key::of).collect();
@@ -48,14 +51,10 @@ pub(crate) fn read(place: &Place) -> Result<State, Failure> {
 
 impl State {
     /// Takes in all objects of a kind, if the server has it.
-    async fn take(&mut self, session: &Session, group: &str, plural: &str) -> Result<(), Failure> {
-        let same =
-            |kind: &tortie_client::server::ApiKind| kind.group == group && kind.plural == plural;
-        let Some(served) = session.kinds.iter().find(|served| same(&served.kind)) else {
-            return Ok(());
-        };
-        let list = session.server.list(&served.kind, None, &Select::default()).await;
-        let list = list.map_err(|error| failure(format_args!("live state: {plural}"), &error))?;
+    async fn take(&mut self, session: &Session, wanted: &Wanted) -> Result<(), Failure> {
+        let place = format_args!("live state: {}", wanted.kind.plural);
+        let list = session.server.list_wanted(wanted).await;
+        let Some(list) = list.map_err(|error| failure(place, &error))? else { return Ok(()) };
         for (document, object) in list.items.into_iter().enumerate() {
             let origin = Origin { file: session.server.url().to_owned(), document };
             match tortie_model::decode(object) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use super::{ApiKind, Select, Server};
 use one::{One, Told};
@@ -17,6 +18,9 @@ use one::{One, Told};
 /// How many events may wait to be taken. Who takes them too slowly makes the server end the watch,
 /// and gets the differences later.
 const QUEUE: usize = 1024;
+
+/// How many reasons are told while a server is away: each kind may have its own.
+const REASONS: usize = 8;
 
 /// What happens on the server, or to the way there.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +42,7 @@ pub enum Event {
     },
     /// Everything there is has been told. It comes once.
     InSync,
-    /// What is known may be out of date from now on.
+    /// What is known may be out of date. It comes again when there is a further reason.
     Away {
         /// Why.
         reason: String,
@@ -66,11 +70,14 @@ pub struct Wanted {
     pub namespace: Option<String>,
     /// Only those with these labels and fields.
     pub select: Select,
+    /// Where its objects are if the server does not have the kind's group and version at all. They
+    /// are told as of `kind`, and as they are written there.
+    pub instead: Option<ApiKind>,
 }
 
 impl From<ApiKind> for Wanted {
     fn from(kind: ApiKind) -> Wanted {
-        Wanted { kind, namespace: None, select: Select::default() }
+        Wanted { kind, namespace: None, select: Select::default(), instead: None }
     }
 }
 
@@ -88,6 +95,11 @@ pub struct Pace {
     /// How long a server has to go on denying that it has a kind, of which objects are known,
     /// before it is believed: one that is just starting may not know yet.
     pub disbelief: Duration,
+    /// How long an answer may take, and how long a watch may take to begin, and to end when it is
+    /// time.
+    pub patience: Duration,
+    /// How often the server is asked whether it is there: connections outlive one that hangs.
+    pub probe: Duration,
 }
 
 impl Default for Pace {
@@ -98,6 +110,27 @@ impl Default for Pace {
             steady: Duration::from_secs(10),
             missing: Duration::from_secs(30),
             disbelief: Duration::from_secs(60),
+            patience: Duration::from_secs(60),
+            probe: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What those who follow one kind each tell the others.
+#[derive(Debug, Clone, Default)]
+struct News {
+    /// The server has been found again.
+    found: Arc<Notify>,
+    /// The server does not answer.
+    lost: Arc<Notify>,
+}
+
+/// Asks whether the server is there, for ever. A refusal is an answer.
+async fn probe(server: Server, pace: Pace, news: News) {
+    loop {
+        sleep(pace.probe).await;
+        if timeout(pace.patience, server.ask("GET", "/version", None, None)).await.is_err() {
+            news.lost.notify_waiters();
         }
     }
 }
@@ -115,15 +148,15 @@ impl Server {
         pace: Pace,
     ) -> Follow {
         let (sender, told) = mpsc::channel(QUEUE);
-        let found = Arc::new(Notify::new());
+        let news = News::default();
         let mut tasks = JoinSet::new();
         let mut kinds = Vec::new();
         for (number, wanted) in wanted.into_iter().map(Into::into).enumerate() {
             kinds.push(Arc::new(wanted.kind.clone()));
-            let one =
-                One::new(self.clone(), wanted, number, sender.clone(), Arc::clone(&found), pace);
+            let one = One::new(self.clone(), wanted, number, sender.clone(), news.clone(), pace);
             tasks.spawn(one.run());
         }
+        tasks.spawn(probe(self.clone(), pace, news));
         Follow { told, whole: Whole::new(kinds), _tasks: tasks }
     }
 }
@@ -165,6 +198,8 @@ struct Whole {
     unlisted: BTreeSet<usize>,
     /// Not up to date.
     away: BTreeSet<usize>,
+    /// Why, as far as it has been told.
+    reasons: BTreeSet<String>,
     /// The server has no such kind.
     missing: BTreeSet<usize>,
     /// To be given out.
@@ -174,8 +209,14 @@ struct Whole {
 impl Whole {
     fn new(kinds: Vec<Arc<ApiKind>>) -> Whole {
         let unlisted = (0..kinds.len()).collect();
-        let (away, missing, events) = (BTreeSet::new(), BTreeSet::new(), VecDeque::new());
-        Whole { kinds, unlisted, away, missing, events }
+        Whole {
+            kinds,
+            unlisted,
+            away: BTreeSet::new(),
+            reasons: BTreeSet::new(),
+            missing: BTreeSet::new(),
+            events: VecDeque::new(),
+        }
     }
 
     fn take(&mut self, number: usize, told: Told) {
@@ -183,8 +224,9 @@ impl Whole {
         match told {
             Told::Put(object) => self.events.push_back(Event::Put { kind, object }),
             Told::Gone(object) => self.events.push_back(Event::Gone { kind, object }),
-            Told::Failed(reason) => {
-                if self.away.is_empty() {
+            Told::Failed(why) => {
+                let reason = format!("{}: {why}", kind.name());
+                if self.reasons.len() < REASONS && self.reasons.insert(why) {
                     self.events.push_back(Event::Away { reason });
                 }
                 self.away.insert(number);
@@ -207,6 +249,7 @@ impl Whole {
     /// This kind is up to date.
     fn current(&mut self, number: usize) {
         if self.away.remove(&number) && self.away.is_empty() {
+            self.reasons.clear();
             self.events.push_back(Event::Back);
         }
         if self.unlisted.remove(&number) && self.unlisted.is_empty() {
@@ -240,16 +283,19 @@ mod tests {
         let object = Value::from(1);
         let put = Event::Put { kind: kind("a"), object: object.clone() };
         let away = |reason: &str| Event::Away { reason: reason.to_owned() };
+        let failed = |why: &str| Told::Failed(why.to_owned());
         assert_eq!(take(0, Told::Put(object)), [put]);
         assert_eq!(take(0, Told::Listed), []);
-        assert_eq!(take(1, Told::Failed("x".to_owned())), [away("x")]);
-        assert_eq!(take(0, Told::Failed("y".to_owned())), []);
+        assert_eq!(take(1, failed("x")), [away("b.b: x")]);
+        assert_eq!(take(0, failed("x")), []);
+        assert_eq!(take(0, failed("y")), [away("a.a: y")]);
+        assert_eq!(take(1, failed("y")), []);
         assert_eq!(take(0, Told::Listed), []);
         let missing = Event::Missing { kind: kind("b") };
         assert_eq!(take(1, Told::Missing), [missing, Event::Back, Event::InSync]);
         assert_eq!(take(1, Told::Missing), []);
         assert_eq!(take(1, Told::Listed), [Event::Found { kind: kind("b") }]);
-        assert_eq!(take(0, Told::Failed("z".to_owned())), [away("z")]);
+        assert_eq!(take(0, failed("x")), [away("a.a: x")]);
         assert_eq!(take(0, Told::Listed), [Event::Back]);
     }
 }

@@ -1,25 +1,23 @@
 //! One kind: list it, then watch it, for ever.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use kube::core::WatchEvent;
 use serde_json::Value;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tortie_daemon::backoff::Backoff;
 
 use super::known::Known;
-use super::{Pace, Wanted};
+use super::{News, Pace, Wanted};
+use crate::server::call::Page;
 use crate::server::verbs::PAGE;
 use crate::server::{ApiKind, Error, Server, Status};
 
 /// How long a watch is to last, and how much is added by chance at most, so that the watches of a
 /// server that was restarted do not all end together.
 const WATCH: (Duration, Duration) = (Duration::from_secs(280), Duration::from_secs(140));
-/// How long the server may take to begin a watch, and to end it when it is time.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What happens to one kind.
 #[derive(Debug)]
@@ -73,15 +71,20 @@ enum End {
 pub(super) struct One {
     server: Server,
     wanted: Wanted,
+    /// Where it was found last: what is wanted, or what stands in for it.
+    at: ApiKind,
     number: usize,
     out: mpsc::Sender<(usize, Told)>,
     known: Known,
     pace: Pace,
     backoff: Backoff,
-    /// Wakes all kinds that wait for the server when one of them has found it again.
-    found: Arc<Notify>,
+    /// Wakes all kinds that wait for the server when one of them has found it again, and those that
+    /// watch it when it hangs.
+    news: News,
     /// It failed last time.
     failing: bool,
+    /// The last watch ended before its time.
+    short: bool,
     /// Since when the server denies that it has the kind.
     denied: Option<Instant>,
 }
@@ -92,7 +95,7 @@ impl One {
         wanted: Wanted,
         number: usize,
         out: mpsc::Sender<(usize, Told)>,
-        found: Arc<Notify>,
+        news: News,
         pace: Pace,
     ) -> One {
         // The seed of a hasher is the randomness that the standard library has.
@@ -100,14 +103,16 @@ impl One {
         let backoff = Backoff::new(pace.first_pause, pace.longest_pause, seed);
         One {
             server,
+            at: wanted.kind.clone(),
             wanted,
             number,
             out,
             known: Known::default(),
             pace,
             backoff,
-            found,
+            news,
             failing: false,
+            short: false,
             denied: None,
         }
     }
@@ -133,7 +138,7 @@ impl One {
             Ok(mark) => {
                 self.denied = None;
                 if std::mem::take(&mut self.failing) {
-                    self.found.notify_waiters();
+                    self.news.found.notify_waiters();
                 }
                 self.tell(Told::Listed).await?;
                 Ok(State::Watching(mark))
@@ -150,11 +155,17 @@ impl One {
         if steady {
             self.backoff.reset();
         }
+        let again = std::mem::replace(&mut self.short, !steady);
         match end {
+            End::Over if steady => Ok(State::Resuming(mark)),
+            // What happens may never get through: a list will.
+            End::Over if again => {
+                let reason = "watches end as soon as they have begun".to_owned();
+                let url = self.server.url().to_owned();
+                self.failed(&Error::Unreachable { url, reason }).await
+            }
             End::Over => {
-                if !steady {
-                    sleep(self.backoff.pause()).await;
-                }
+                sleep(self.backoff.pause()).await;
                 Ok(State::Resuming(mark))
             }
             End::Failed(error) => self.failed(&error).await,
@@ -162,6 +173,11 @@ impl One {
     }
 
     async fn resuming(&mut self, mark: Mark) -> Result<State, Closed> {
+        match self.returned().await {
+            Ok(false) => {}
+            Ok(true) => return Ok(State::Listing),
+            Err(error) => return self.failed(&error).await,
+        }
         match self.goes_on(&mark).await {
             Ok(true) => Ok(State::Watching(mark)),
             Ok(false) => {
@@ -178,10 +194,11 @@ impl One {
     async fn failed(&mut self, error: &Error) -> Result<State, Closed> {
         tracing::debug!(kind = %self.wanted.kind.name(), %error, "a kind cannot be followed");
         self.failing = true;
-        self.tell(Told::Failed(format!("{}: {error}", self.wanted.kind.name()))).await?;
+        self.denied = None;
+        self.tell(Told::Failed(error.to_string())).await?;
         tokio::select! {
             () = sleep(self.backoff.pause()) => {}
-            () = self.found.notified() => {}
+            () = self.news.found.notified() => {}
         }
         Ok(State::Listing)
     }
@@ -193,9 +210,7 @@ impl One {
         let known = self.known.len();
         if known > 0 && since.elapsed() < self.pace.disbelief {
             let reason = format!(
-                "{}: the API server does not have this kind any more, of which {known} objects are \
-                 known",
-                self.wanted.kind.name()
+                "the API server does not have this kind any more, of which {known} objects are known"
             );
             self.tell(Told::Failed(reason)).await?;
             sleep(self.backoff.pause()).await;
@@ -208,9 +223,24 @@ impl One {
         Ok(State::Listing)
     }
 
+    /// Tells everything that is different, from where the server has the kind.
+    async fn list(&mut self) -> Result<Result<Mark, Error>, Closed> {
+        let listed = self.list_at(self.wanted.kind.clone()).await?;
+        match listed {
+            Err(error) if error.is_not_found() => {
+                match self.patiently(self.server.stand_in(&self.wanted)).await {
+                    Ok(Some(instead)) => self.list_at(instead.clone()).await,
+                    Ok(None) => Ok(Err(error)),
+                    Err(error) => Ok(Err(error)),
+                }
+            }
+            listed => Ok(listed),
+        }
+    }
+
     /// Tells everything that is different. The cluster is asked for first: if it changes in between,
     /// that is noticed the next time.
-    async fn list(&mut self) -> Result<Result<Mark, Error>, Closed> {
+    async fn list_at(&mut self, kind: ApiKind) -> Result<Result<Mark, Error>, Closed> {
         let cluster = match self.cluster().await {
             Ok(cluster) => cluster,
             Err(error) => return Ok(Err(error)),
@@ -218,9 +248,7 @@ impl One {
         self.known.begin();
         let (mut next, mut limit) = (String::new(), PAGE);
         loop {
-            let Wanted { kind, namespace, select } = &self.wanted;
-            let page = self.server.page(kind, namespace.as_deref(), select, limit, &next).await;
-            let page = match page {
+            let page = match self.page(&kind, limit, &next).await {
                 Ok(page) => page,
                 // It took so long that the revision is gone: all at once, then.
                 Err(error) if error.is_expired() && limit > 0 => {
@@ -231,10 +259,17 @@ impl One {
                 Err(error) => return Ok(Err(error)),
             };
             for object in page.list.items {
+                if !is_object(&object) {
+                    return Ok(Err(self.no_object()));
+                }
                 self.put(object).await?;
             }
             if page.next.is_empty() {
                 self.gone().await?;
+                if self.at != kind {
+                    tracing::info!(wanted = %self.wanted.kind.name(), at = %kind.name(), "a kind has moved");
+                    self.at = kind;
+                }
                 return Ok(Ok(Mark { revision: page.list.revision, cluster }));
             }
             next = page.next;
@@ -243,24 +278,32 @@ impl One {
 
     /// Tells what follows the mark, and moves it.
     async fn watch(&mut self, mark: &mut Mark) -> Result<End, Closed> {
-        let Wanted { kind, namespace, select } = &self.wanted;
+        let Wanted { namespace, select, .. } = &self.wanted;
         let lifetime = WATCH.0 + self.backoff.chance(WATCH.1);
-        let call = self.server.watch(kind, namespace.as_deref(), select, &mark.revision, lifetime);
+        let namespace = namespace.as_deref();
+        let call = self.server.watch(&self.at, namespace, select, &mark.revision, lifetime);
         let request = match call.request() {
             Ok(request) => request,
             Err(reason) => return Ok(End::Failed(self.server.not_understood(reason))),
         };
         let client = self.server.0.client.clone();
-        let events = match timeout(PATIENCE, client.request_events::<Value>(request)).await {
+        let patience = self.pace.patience;
+        let events = match timeout(patience, client.request_events::<Value>(request)).await {
             Ok(Ok(events)) => events,
             Ok(Err(error)) => return Ok(End::Failed(Error::from_kube(self.server.url(), error))),
-            Err(_) => return Ok(End::Failed(self.server.silent(PATIENCE))),
+            Err(_) => return Ok(End::Failed(self.server.silent(patience))),
         };
-        let limit = lifetime + PATIENCE;
+        let limit = lifetime + patience;
         let deadline = Instant::now() + limit;
         let mut events = std::pin::pin!(events);
         loop {
-            let event = match timeout_at(deadline, events.try_next()).await {
+            let event = tokio::select! {
+                event = timeout_at(deadline, events.try_next()) => event,
+                () = self.news.lost.notified() => {
+                    return Ok(End::Failed(self.server.silent(patience)));
+                }
+            };
+            let event = match event {
                 Ok(Ok(Some(event))) => event,
                 Ok(Ok(None)) => return Ok(End::Over),
                 Ok(Err(error)) => {
@@ -269,6 +312,13 @@ impl One {
                 Err(_) => return Ok(End::Failed(self.server.silent(limit))),
             };
             match event {
+                WatchEvent::Added(object)
+                | WatchEvent::Modified(object)
+                | WatchEvent::Deleted(object)
+                    if !is_object(&object) =>
+                {
+                    return Ok(End::Failed(self.no_object()));
+                }
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     mark.revision = revision(&object).unwrap_or(&mark.revision).to_owned();
                     self.put(object).await?;
@@ -304,6 +354,15 @@ impl One {
         Ok(())
     }
 
+    /// Whether the server has what is wanted now, although something else stands in for it.
+    async fn returned(&self) -> Result<bool, Error> {
+        let Wanted { kind, .. } = &self.wanted;
+        if self.at == *kind {
+            return Ok(false);
+        }
+        self.patiently(self.server.serves(kind)).await
+    }
+
     /// Whether the server has the history that the mark is of: it is of the same cluster, and has
     /// come as far at least. Where that cannot be said, it has not.
     async fn goes_on(&self, mark: &Mark) -> Result<bool, Error> {
@@ -311,8 +370,7 @@ impl One {
         if cluster.is_none() || cluster != mark.cluster {
             return Ok(false);
         }
-        let Wanted { kind, namespace, select } = &self.wanted;
-        let page = self.server.page(kind, namespace.as_deref(), select, 1, "").await?;
+        let page = self.page(&self.at, 1, "").await?;
         let number = |text: &str| text.parse::<u64>().ok();
         let (before, now) = (number(&mark.revision), number(&page.list.revision));
         Ok(before.zip(now).is_some_and(|(before, now)| before <= now))
@@ -327,7 +385,7 @@ impl One {
             plural: "namespaces".to_owned(),
             namespaced: false,
         };
-        match self.server.get(&namespaces, None, "kube-system").await {
+        match self.patiently(self.server.get(&namespaces, None, "kube-system")).await {
             Ok(object) => {
                 Ok(object.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned))
             }
@@ -336,9 +394,33 @@ impl One {
         }
     }
 
+    async fn page(&self, kind: &ApiKind, limit: usize, from: &str) -> Result<Page, Error> {
+        let Wanted { namespace, select, .. } = &self.wanted;
+        self.patiently(self.server.page(kind, namespace.as_deref(), select, limit, from)).await
+    }
+
+    /// Waits for an answer, but not for ever.
+    async fn patiently<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let patience = self.pace.patience;
+        timeout(patience, answer).await.unwrap_or_else(|_| Err(self.server.silent(patience)))
+    }
+
+    fn no_object(&self) -> Error {
+        self.server.not_understood(format!("something among {} that is none", self.at.plural))
+    }
+
     async fn tell(&self, told: Told) -> Result<(), Closed> {
         self.out.send((self.number, told)).await.map_err(|_| Closed)
     }
+}
+
+/// What has a name; without one nobody could say that it is gone.
+fn is_object(object: &Value) -> bool {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str);
+    name.is_some_and(|name| !name.is_empty())
 }
 
 fn revision(object: &Value) -> Option<&str> {
