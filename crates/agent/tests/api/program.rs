@@ -68,6 +68,7 @@ fn run_agent(server: &str, prefix: &str, admin: &str) {
         node: "here".into(),
         source: Source::Server {
             place: Place { server: Some(server.to_owned()), ..Place::default() },
+            everything: false,
             pace: PACE,
         },
         policy_sync_prefix: Some(prefix.into()),
