@@ -11,7 +11,7 @@ use tortie_daemon::{file, shutdown};
 use tortie_store::{Engine, Etcd, EtcdOptions, Local, Tls};
 
 use super::kubeconfig::{Kubeconfig, Proof};
-use super::{Args, Failure, Places};
+use super::{Args, Failure, Places, Settings};
 use crate::auth::{MASTERS, Register};
 use crate::tls::{Acceptor, Identity, Pki, Source, TlsError, read_roots};
 use crate::{Audit, Door, Options, Rotation, Server};
@@ -33,18 +33,19 @@ struct Keys {
 }
 
 pub(super) async fn serve(args: &Args) -> Result<(), Failure> {
+    let settings = &args.settings;
     let mut signals = shutdown::Signals::catch().map_err(Failure::unreachable)?;
     make_private(&args.data)?;
     let places = Places::new(&args.data);
     let pki = Pki::open(&places.pki(), now()).map_err(Failure::unreachable)?;
-    let keys = if args.insecure_http { None } else { Some(keys(args, pki)?) };
+    let keys = if args.insecure_http { None } else { Some(keys(settings, pki)?) };
     let door = match &keys {
-        Some(keys) => Door::Tls(args.listen, keys.acceptor.clone()),
-        None => Door::Open(args.listen),
+        Some(keys) => Door::Tls(settings.listen, keys.acceptor.clone()),
+        None => Door::Open(settings.listen),
     };
     let doors = [door, Door::Unix(places.socket())];
-    let store = open(args, &places).await?;
-    let audit = audit(args, &places)?;
+    let store = open(settings, &places).await?;
+    let audit = audit(settings, &places)?;
     let users = Some(Register::new(&places.pki()));
     let options = Options { users, audit: Some(audit), ..Options::default() };
     let server = Server::start(doors, store, options).await.map_err(Failure::unreachable)?;
@@ -66,13 +67,13 @@ fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
-fn keys(args: &Args, pki: Pki) -> Result<Keys, Failure> {
-    let source = match (&args.tls_cert_file, &args.tls_private_key_file) {
+fn keys(settings: &Settings, pki: Pki) -> Result<Keys, Failure> {
+    let source = match (&settings.tls_cert_file, &settings.tls_private_key_file) {
         (Some(certificate), Some(key)) => Source::Files(certificate.clone(), key.clone()),
-        _ => Source::Own(args.names()),
+        _ => Source::Own(settings.names()),
     };
     let identity = source.identity(&pki, now()).map_err(Failure::unreachable)?;
-    let others = args.client_ca_file.as_deref().map(read_roots).transpose();
+    let others = settings.client_ca_file.as_deref().map(read_roots).transpose();
     let others = others.map_err(Failure::unreachable)?;
     let roots: Vec<&str> = std::iter::once(pki.root()).chain(others.as_deref()).collect();
     let acceptor = Acceptor::new(&identity, &roots).map_err(Failure::invalid)?;
@@ -88,16 +89,16 @@ fn make_private(folder: &Path) -> Result<(), Failure> {
     })
 }
 
-fn audit(args: &Args, places: &Places) -> Result<Arc<Audit>, Failure> {
-    let rotation = Rotation { size: args.audit_max_size << 20, keep: args.audit_keep };
+fn audit(settings: &Settings, places: &Places) -> Result<Arc<Audit>, Failure> {
+    let rotation = Rotation { size: settings.audit_max_size << 20, keep: settings.audit_keep };
     let path = places.audit();
     Audit::open(&path, rotation)
         .map(Arc::new)
         .map_err(|error| Failure::unreachable(format!("`{}`: {error}", path.display())))
 }
 
-async fn open(args: &Args, places: &Places) -> Result<Engine, Failure> {
-    if args.etcd.is_empty() {
+async fn open(settings: &Settings, places: &Places) -> Result<Engine, Failure> {
+    if settings.etcd.is_empty() {
         let store = Local::open(places.store(), tortie_store::Options::default()).await;
         return store.map(Engine::Local).map_err(Failure::unreachable);
     }
@@ -105,13 +106,13 @@ async fn open(args: &Args, places: &Places) -> Result<Engine, Failure> {
         std::fs::read(path)
             .map_err(|error| Failure::unreachable(format!("`{}`: {error}", path.display())))
     };
-    let identity = match (&args.etcd_cert_file, &args.etcd_key_file) {
+    let identity = match (&settings.etcd_cert_file, &settings.etcd_key_file) {
         (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
         _ => None,
     };
-    let ca = args.etcd_ca_file.as_ref().map(read).transpose()?;
+    let ca = settings.etcd_ca_file.as_ref().map(read).transpose()?;
     let tls = ca.map(|ca| Tls { ca, identity });
-    let options = EtcdOptions { tls, ..EtcdOptions::new(args.etcd.clone()) };
+    let options = EtcdOptions { tls, ..EtcdOptions::new(settings.etcd.clone()) };
     let store = Etcd::connect(options).await.map(Engine::Etcd);
     store.map_err(|error| Failure::unreachable(error).hint("is etcd running at --etcd?"))
 }

@@ -7,7 +7,6 @@ pub(crate) mod confine;
 mod part;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -15,7 +14,7 @@ use rustix::thread::CapabilitySet;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tortie_apiserver::AGENT_USER;
-use tortie_apiserver::cli::{Kubeconfig, Places, Proof, default_data};
+use tortie_apiserver::cli::{Kubeconfig, Places, Proof, Settings, default_data};
 use tortie_apiserver::tls::Pki;
 use tortie_daemon::{file, log, shutdown};
 
@@ -31,17 +30,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Where the API server listens
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:6980")]
-    listen: SocketAddr,
-
-    /// A further name or address that clients call the API server by; may be given several times
-    #[arg(long, value_name = "NAME")]
-    tls_san: Vec<String>,
-
-    /// Keep resources in etcd, at these addresses, instead of a file
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
-    etcd: Vec<String>,
+    #[command(flatten)]
+    server: Settings,
 
     /// Name of this machine's node [default: the host's name]
     #[arg(long, value_name = "NODE")]
@@ -50,14 +40,6 @@ pub(crate) struct Args {
     /// Leave this machine's network alone: no agent. Only root has one anyway
     #[arg(long)]
     no_agent: bool,
-
-    /// Log what is needed to debug
-    #[arg(long)]
-    debug: bool,
-
-    /// Format of log lines: human or json
-    #[arg(long, value_name = "FORMAT", default_value_t)]
-    log_format: log::Format,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -67,8 +49,8 @@ const EXAMPLES: &str = "Examples:
 
 /// Runs until it is told to end, or a part cannot start at all.
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
-    let filter = log::filter(args.debug, std::env::var(log::ENV).ok());
-    log::init(args.log_format, &filter).map_err(Failure::invalid)?;
+    let filter = log::filter(args.server.debug, std::env::var(log::ENV).ok());
+    log::init(args.server.log_format, &filter).map_err(Failure::invalid)?;
     // Parts end with the thread that started them, so there is one thread only.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(up(args))
@@ -125,13 +107,10 @@ fn failed(code: Option<i32>) -> Failure {
 fn apiserver(args: &Args, places: &Places) -> Part {
     let mut arguments: Vec<OsString> = vec!["apiserver".into(), "--data".into()];
     arguments.push(places.data.clone().into());
-    let mut option = |name: &str, value: &str| arguments.extend([name.into(), value.into()]);
-    option("--listen", &args.listen.to_string());
-    args.tls_san.iter().for_each(|name| option("--tls-san", name));
-    args.etcd.iter().for_each(|url| option("--etcd", url));
-    let low = (1..1024).contains(&args.listen.port());
+    arguments.extend(args.server.arguments());
+    let low = (1..1024).contains(&args.server.listen.port());
     let keep = if low { CapabilitySet::NET_BIND_SERVICE } else { CapabilitySet::empty() };
-    Part::new("apiserver", logged(args, arguments), keep)
+    Part::new("apiserver", arguments, keep)
 }
 
 /// The agent of this machine's node, and the node's name: only root may change the network.
@@ -157,10 +136,10 @@ fn agent(args: &Args, places: &Places) -> Option<(String, Part)> {
 }
 
 fn logged(args: &Args, mut arguments: Vec<OsString>) -> Vec<OsString> {
-    if args.debug {
+    if args.server.debug {
         arguments.push("--debug".into());
     }
-    arguments.extend(["--log-format".into(), args.log_format.to_string().into()]);
+    arguments.extend(["--log-format".into(), args.server.log_format.to_string().into()]);
     arguments
 }
 
