@@ -9,8 +9,8 @@ use tokio::sync::{Mutex, RwLock};
 use tokio::time::timeout;
 use tortie_store::{At, Engine, Error, Key, List, Object, Page, Resource, Scope, Store};
 
-use crate::audit::Audit;
-use crate::auth::Access;
+use crate::audit::{Audit, Refused};
+use crate::auth::{Access, Credentials, Signer};
 use crate::environment::Environment;
 use crate::gc::Owners;
 use crate::kinds::{Kind, Registry};
@@ -31,8 +31,14 @@ pub(crate) struct Api {
     pub(crate) environment: Environment,
     /// Who may do what.
     pub(crate) access: Arc<Access>,
+    /// Who is who.
+    pub(crate) credentials: Credentials,
+    /// What knows tokens of service accounts.
+    pub(crate) signer: Signer,
     /// Where changes are written down.
     pub(crate) audit: Option<Arc<Audit>>,
+    /// Requests of callers who are not known.
+    pub(crate) refused: Refused,
     /// Whether objects may be in namespaces that are not there.
     pub(crate) any_namespace: bool,
     /// The kinds that need no definition.
@@ -55,9 +61,12 @@ impl Api {
         let registry = ArcSwap::from_pointee(built_in.clone());
         Api {
             store,
+            signer: Signer::passing(&environment),
             environment,
             access: Arc::default(),
+            credentials: Credentials::default(),
             audit,
+            refused: Refused::default(),
             any_namespace: false,
             built_in,
             registry,

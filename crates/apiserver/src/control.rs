@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tortie_store::{Key, Store, When};
+use tortie_store::{Store, When};
 
-use crate::api::{Api, key, writing};
+use crate::api::{Api, key, reading, writing};
+use crate::auth::Change;
 use crate::kinds::{Kind, Registry};
 use crate::object;
 use crate::prepare;
@@ -28,7 +29,13 @@ impl Api {
         prepare::created(kind, &mut document, &self.environment)?;
         let namespace = Some(object::text(&document, "/metadata/namespace"));
         let key = key(kind, namespace.filter(|one| !one.is_empty()), object::name(&document))?;
-        match self.store.put(&key, object::encode(&document), When::Absent).await {
+        // Most are there: nothing is to be said of them.
+        if self.store.get(&key).await.map_err(reading)?.is_some() {
+            return Ok(());
+        }
+        let put = self.store.put(&key, object::encode(&document), When::Absent);
+        let change = Change { kind, old: None, new: Some(&document), dry_run: false };
+        match self.own_write("create", &change, put).await? {
             Ok(_) | Err(tortie_store::Error::Exists(_)) => Ok(()),
             Err(error) => Err(writing(kind, key.name(), error)),
         }
@@ -54,7 +61,8 @@ impl Api {
             Err(status) if status.code() == 404 => return Ok(()),
             found => found?,
         };
-        if !object::is_terminating(&object::decode(&namespaces, &current)) {
+        let document = object::decode(&namespaces, &current);
+        if !object::is_terminating(&document) {
             return Ok(());
         }
         let registry = self.registry();
@@ -67,7 +75,8 @@ impl Api {
                 return Ok(()); // whoever removes the last finalizer comes back here
             }
         }
-        match self.store.delete(&own, When::Always).await {
+        let change = Change { kind: &namespaces, old: Some(&document), new: None, dry_run: false };
+        match self.own_write("delete", &change, self.store.delete(&own, When::Always)).await? {
             Ok(_) | Err(tortie_store::Error::NotFound(_)) => Ok(()),
             Err(error) => Err(writing(&namespaces, namespace, error)),
         }
@@ -92,10 +101,12 @@ impl Api {
         tokio::spawn(async move {
             for kind in gone {
                 let Ok(page) = api.all(&kind, None).await else { return };
-                let keys: Vec<Key> = page.objects.iter().map(|object| object.key.clone()).collect();
-                for key in keys {
+                for found in page.objects {
+                    let old = object::decode(&kind, &found);
+                    let change = Change { kind: &kind, old: Some(&old), new: None, dry_run: false };
                     // Nobody could ask for it any more.
-                    let _ = api.store.delete(&key, When::Always).await;
+                    let delete = api.store.delete(&found.key, When::Always);
+                    let _ = api.own_write("delete", &change, delete).await;
                 }
             }
         });

@@ -7,10 +7,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use serde_json::Value;
 use tortie_store::{Error, Event, Key, List, Object, Resource, Scope, Store, Watch, When};
 
 use crate::api::{Api, DEFINITIONS, key, reading, writing};
+use crate::auth::Change;
+use crate::defaults::CALICO;
 use crate::kinds::Kind;
 use crate::object::{self, text};
 use crate::path::Target;
@@ -118,6 +121,7 @@ impl Api {
             }
         }
         self.note_choice(kind).await;
+        self.note_rights(kind);
         match self.store.watch(&scope, page.revision).await {
             Ok(watch) => self.note(kind, watch).await,
             Err(error) => error,
@@ -132,6 +136,9 @@ impl Api {
                 Ok(event) => {
                     self.note_one(&event).await;
                     self.note_choice(kind).await;
+                    if matches!(&*event, Event::Delete { .. }) || kind.is(CALICO, "Tier") {
+                        self.note_rights(kind);
+                    }
                 }
             }
         }
@@ -146,6 +153,13 @@ impl Api {
         }
         if kind.is("tortie.dev", "TortieConfiguration") {
             let _ = self.compat().await;
+        }
+    }
+
+    /// Beside roles, rights rest on service accounts, and on tiers, by which policies are seen.
+    fn note_rights(&self, kind: &Kind) {
+        if kind.is("", "ServiceAccount") || kind.is(CALICO, "Tier") {
+            self.access.touch();
         }
     }
 
@@ -198,9 +212,13 @@ impl Api {
             name: Some(key.name().to_owned()),
             subresource: None,
         };
-        let author = self.own_author();
+        let act = self.own_act("delete");
+        let author = act.clone().into();
         let deletion = Deletion { uid: Some(uid.to_owned()), author, ..Deletion::default() };
-        if let Err(status) = self.delete(&target, &deletion).await
+        let deleted = self.delete(&target, &deletion).await;
+        let code = deleted.as_ref().map_or_else(Status::code, |_| StatusCode::OK);
+        act.ended(&target, code.as_u16(), deleted.as_ref().err());
+        if let Err(status) = deleted
             && status.code() != 404
         {
             let why = status.document();
@@ -243,12 +261,15 @@ impl Api {
             let found = self.store.get(key).await.map_err(reading)?;
             let owned = found.filter(|found| owners_of(found).iter().any(|owner| owner == uid));
             let Some(found) = owned else { return Ok(()) };
-            let mut document: Value = serde_json::from_slice(&found.value).unwrap_or_default();
+            let old: Value = serde_json::from_slice(&found.value).unwrap_or_default();
+            let mut document = old.clone();
             let metadata = object::fields(&mut document, "metadata");
             if let Some(Value::Array(all)) = metadata.get_mut("ownerReferences") {
                 all.retain(|one| text(one, "/uid") != uid);
             }
-            match self.store.put(key, object::encode(&document), When::At(found.modified)).await {
+            let change = Change { kind, old: Some(&old), new: Some(&document), dry_run: false };
+            let put = self.store.put(key, object::encode(&document), When::At(found.modified));
+            match self.own_write("patch", &change, put).await? {
                 Ok(_) => return Ok(()),
                 Err(Error::Conflict { .. } | Error::NotFound(_)) => {}
                 Err(error) => return Err(writing(kind, key.name(), error)),

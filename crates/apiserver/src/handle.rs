@@ -1,5 +1,6 @@
 //! From a request to an answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::Api;
-use crate::auth::{self, Caller, Credentials, Peer};
+use crate::auth::{self, Caller, Lasting, Peer};
 use crate::body;
 use crate::discovery;
 use crate::kinds::Verbs;
@@ -22,6 +23,7 @@ use crate::query::Query;
 use crate::status::Status;
 use crate::strict;
 use crate::view::{Listed, View, accept, json_response, parameter, with_type};
+use crate::watch::Asked;
 use crate::write::Deletion;
 
 /// How much is done at a time.
@@ -35,6 +37,8 @@ pub struct Limits {
     pub watches: usize,
     /// How long a client may take to send a request's head, and its body.
     pub patience: Duration,
+    /// How often watchers who want it are told how far they are.
+    pub bookmarks: Duration,
 }
 
 impl Default for Limits {
@@ -44,6 +48,7 @@ impl Default for Limits {
             requests: 400,
             watches: 6000,
             patience: Duration::from_secs(60),
+            bookmarks: Duration::from_secs(60),
         }
     }
 }
@@ -54,14 +59,15 @@ pub(crate) struct Handler {
     requests: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     pub(crate) patience: Duration,
-    credentials: Credentials,
+    bookmarks: Duration,
 }
 
 /// A request to a resource.
-struct Call<'a> {
-    target: &'a Target,
-    query: Query,
-    headers: &'a HeaderMap,
+pub(crate) struct Call<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) query: Query,
+    pub(crate) headers: &'a HeaderMap,
+    peer: &'a Peer,
 }
 
 impl Call<'_> {
@@ -80,19 +86,28 @@ fn warned(mut response: Response<Body>, warnings: Vec<HeaderValue>) -> Response<
 }
 
 impl Handler {
-    pub(crate) fn new(api: Arc<Api>, limits: Limits, credentials: Credentials) -> Handler {
+    pub(crate) fn new(api: Arc<Api>, limits: Limits) -> Handler {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         let (requests, watches) = (semaphore(limits.requests), semaphore(limits.watches));
-        Handler { api, requests, watches, patience: limits.patience, credentials }
+        let Limits { patience, bookmarks, .. } = limits;
+        Handler { api, requests, watches, patience, bookmarks }
     }
 
     /// The answer to a request, whatever it is.
-    pub(crate) async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+    pub(crate) async fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        address: Option<IpAddr>,
+    ) -> Response<Body> {
         let (head, body) = request.into_parts();
         match self.admitted(&head, body, peer).await {
             Ok(response) => response,
             Err(status) => {
                 tracing::debug!(code = status.code().as_u16(), "refused");
+                if status.code() == StatusCode::UNAUTHORIZED {
+                    self.api.note_unknown(address, &status);
+                }
                 status.response()
             }
         }
@@ -105,9 +120,7 @@ impl Handler {
         body: Incoming,
         peer: &Peer,
     ) -> Result<Response<Body>, Status> {
-        let now = (self.api.environment.clock)();
-        let caller = self.credentials.caller(peer, &head.headers, now)?;
-        let caller = self.api.access.impersonate(caller, &head.headers)?;
+        let caller = self.api.caller(peer, &head.headers).await?;
         match head.uri.path() {
             "/healthz" | "/livez" => health(&head.method),
             "/readyz" => {
@@ -119,7 +132,7 @@ impl Handler {
             _ if caller.is_anonymous() => {
                 Err(Status::unauthorized("show a client certificate or a bearer token"))
             }
-            _ => self.answer(head, body, caller).await,
+            _ => self.answer(head, body, caller, peer).await,
         }
     }
 
@@ -128,6 +141,7 @@ impl Handler {
         head: &Parts,
         body: Incoming,
         caller: Caller,
+        peer: &Peer,
     ) -> Result<Response<Body>, Status> {
         let path = head.uri.path();
         let method = head.method.as_str().to_ascii_lowercase();
@@ -161,7 +175,7 @@ impl Handler {
             }
             Path::Target(target) => {
                 let query = Query::parse(head.uri.query().unwrap_or_default())?;
-                let call = Call { target: &target, query, headers: &head.headers };
+                let call = Call { target: &target, query, headers: &head.headers, peer };
                 self.permitted(head, call, body, caller).await
             }
         }
@@ -180,9 +194,10 @@ impl Handler {
         call.query.author = act.clone().into();
         let answer = async {
             self.api.access.permit_target(&act.caller, act.verb, target, &call.query)?;
-            self.api.narrow(&act.caller, act.verb, target, &mut call.query).await?;
-            if auth::connects(target) {
-                act.intend_on(target)?;
+            let tiers = self.api.visible_tiers(&act.caller, act.verb, target, &call.query);
+            call.query.tiers = tiers.await?;
+            if auth::connects(target) || auth::makes_tokens(target) {
+                act.intend_on(target).await?;
             }
             self.resource(head, call, body).await
         };
@@ -214,6 +229,9 @@ impl Handler {
             (&Method::GET, Some(_)) => self.get(call).await,
             (&Method::GET, None) => self.list(call).await,
             (&Method::POST, None) => self.create(call, body).await,
+            (&Method::POST, Some(_)) if auth::makes_tokens(call.target) => {
+                self.token(call, body).await
+            }
             (&Method::POST, Some(_)) => self.evict(call, body).await,
             (&Method::PUT, Some(_)) => self.update(call, body).await,
             (&Method::PATCH, Some(_)) => self.patch(call, body).await,
@@ -273,7 +291,9 @@ impl Handler {
             return Err(Status::method_not_allowed());
         }
         let view = View::choose(call.headers)?;
-        self.api.watch(call.target, call.query, view, permit).await
+        let lasting = Lasting::new(call.peer, call.headers, &self.api);
+        let asked = Asked { target: call.target.clone(), query: call.query, view };
+        self.api.watch(asked, self.bookmarks, permit, lasting)
     }
 
     async fn create(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
@@ -285,20 +305,6 @@ impl Handler {
         let warnings = call.check_fields(&document)?;
         let created = self.api.create(call.target, &call.query, document).await?;
         Ok(warned(self.show(&call, StatusCode::CREATED, created)?, warnings))
-    }
-
-    /// A deletion that asks first; nobody here says no.
-    async fn evict(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
-        let Target { kind, subresource, .. } = call.target;
-        if !kind.is("", "Pod") || subresource.as_deref() != Some("eviction") {
-            return Err(Status::method_not_allowed());
-        }
-        let eviction = body::document(call.headers, &body::read(body, self.patience).await?)?;
-        let options = eviction.get("deleteOptions").unwrap_or(&Value::Null);
-        let deletion = Deletion::read(&call.query, options)?;
-        let pod = Target { subresource: None, ..call.target.clone() };
-        let answer = self.api.delete(&pod, &deletion).await?;
-        Ok(json_response(StatusCode::CREATED, answer.to_string()))
     }
 
     async fn update(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
@@ -345,23 +351,6 @@ impl Handler {
             self.api.delete_all(call.target, &call.query, &deletion).await?
         };
         Ok(json_response(StatusCode::OK, answer.to_string()))
-    }
-
-    /// Resources that are questions.
-    async fn question(
-        &self,
-        method: &Method,
-        call: Call<'_>,
-        body: Incoming,
-    ) -> Result<Response<Body>, Status> {
-        if method != Method::POST || call.target.name.is_some() {
-            return Err(Status::method_not_allowed());
-        }
-        let mut document = body::document(call.headers, &body::read(body, self.patience).await?)?;
-        let Target { kind, namespace, .. } = call.target;
-        crate::prepare::incoming(kind, namespace.as_deref(), &mut document)?;
-        let answer = self.api.review(call.query.author.caller()?, kind, document).await?;
-        Ok(json_response(StatusCode::CREATED, answer.to_string()))
     }
 }
 

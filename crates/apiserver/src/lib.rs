@@ -10,6 +10,7 @@
 mod admission;
 mod api;
 mod apply;
+mod ask;
 mod audit;
 mod auth;
 mod body;
@@ -50,7 +51,7 @@ pub mod webhook;
 mod write;
 
 pub use audit::{Audit, Rotation};
-pub use auth::{AGENT_USER, Credential, Entry, Register, RegisterError, new_token};
+pub use auth::{AGENT_USER, Credential, Entry, Register, RegisterError, Signer, new_token};
 pub use environment::Environment;
 pub use handle::Limits;
 pub use server::{Door, Options, Server, StartError};

@@ -1,7 +1,7 @@
 //! Listening, and serving connections.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tortie_store::Engine;
 
 use crate::api::Api;
 use crate::audit::Audit;
-use crate::auth::{Credentials, Peer, Register};
+use crate::auth::{Credentials, Peer, Register, Signer};
 use crate::environment::Environment;
 use crate::handle::{Handler, Limits};
 use crate::tls::Acceptor;
@@ -29,6 +29,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Pause after a failed accept: what makes it fail does not end soon.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often it is seen whether the list of users has changed.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Largest head of a request, in bytes.
 const LARGEST_HEAD: usize = 64 << 10;
@@ -44,6 +47,8 @@ pub struct Options {
     pub any_namespace: bool,
     /// Users that were added, and what they are known by.
     pub users: Option<Register>,
+    /// What signs tokens of service accounts; without it, they count as long as the server runs.
+    pub signer: Option<Signer>,
     /// Where changes are written down before they are made.
     pub audit: Option<Arc<Audit>>,
 }
@@ -156,6 +161,10 @@ impl Server {
         }
         let mut api = Api::new(store, options.environment, options.audit);
         api.any_namespace = options.any_namespace;
+        api.credentials = Credentials::new(options.users);
+        if let Some(signer) = options.signer {
+            api.signer = signer;
+        }
         let api = Arc::new(api);
         if let Err(status) = api.boot().await {
             let said = status.document();
@@ -163,8 +172,7 @@ impl Server {
             return Err(StartError::Prepare(why));
         }
         let limits = options.limits;
-        let credentials = Credentials::new(options.users);
-        Ok(Server { listeners, handler: Arc::new(Handler::new(api, limits, credentials)), limits })
+        Ok(Server { listeners, handler: Arc::new(Handler::new(api, limits)), limits })
     }
 
     /// The first address that was taken.
@@ -185,7 +193,27 @@ impl Server {
             doors.spawn(attend(listener, handler, connections, drain.clone()));
         }
         drop(drain);
-        while doors.join_next().await.is_some() {}
+        let ended = async { while doors.join_next().await.is_some() {} };
+        tokio::select! {
+            () = ended => {}
+            () = tend(&self.handler.api) => {}
+        }
+        self.handler.api.sum_unknown(true);
+    }
+}
+
+/// What is done as long as the server is there. Goes on for ever.
+async fn tend(api: &Api) {
+    let mut users = api.credentials.stamp();
+    let mut ticks = tokio::time::interval(LOOK);
+    loop {
+        ticks.tick().await;
+        api.sum_unknown(false);
+        let found = api.credentials.stamp();
+        if found != users {
+            users = found;
+            api.access.touch();
+        }
     }
 }
 
@@ -223,16 +251,18 @@ async fn greet(accepted: Accepted, handler: Arc<Handler>) {
     match accepted {
         Accepted::Open(stream) => {
             let _ = stream.set_nodelay(true);
-            connection(stream, Peer::Open, handler).await;
+            let address = address_of(&stream);
+            connection(stream, Peer::Open, address, handler).await;
         }
         Accepted::Unix(stream) => {
             if is_ours(&stream) {
-                connection(stream, Peer::Local, handler).await;
+                connection(stream, Peer::Local, None, handler).await;
             }
         }
         Accepted::Tls(stream, acceptor) => {
             // Answers are often one small line of a watch.
             let _ = stream.set_nodelay(true);
+            let address = address_of(&stream);
             let connected = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await;
             let Ok(Ok(connected)) = connected else {
                 tracing::debug!("a connection did not become TLS");
@@ -243,7 +273,7 @@ async fn greet(accepted: Accepted, handler: Arc<Handler>) {
                 Some(Ok(subject)) => Peer::Certificate(subject),
                 Some(Err(why)) => Peer::Untrusted(why),
             };
-            connection(connected.stream, peer, handler).await;
+            connection(connected.stream, peer, address, handler).await;
         }
     }
 }
@@ -259,14 +289,18 @@ fn is_ours(stream: &UnixStream) -> bool {
     ours
 }
 
-async fn connection<S>(stream: S, peer: Peer, handler: Arc<Handler>)
+fn address_of(stream: &TcpStream) -> Option<IpAddr> {
+    stream.peer_addr().ok().map(|address| address.ip())
+}
+
+async fn connection<S>(stream: S, peer: Peer, address: Option<IpAddr>, handler: Arc<Handler>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let patience = handler.patience;
     let respond = service_fn(|request| {
         let (handler, peer) = (handler.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(handler.handle(request, &peer).await) }
+        async move { Ok::<_, Infallible>(handler.handle(request, &peer, address).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(LARGEST_HEAD);

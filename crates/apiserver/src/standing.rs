@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 use tortie_policy::Compat;
 use tortie_store::{Object, Revision};
 
@@ -32,6 +33,8 @@ struct Judgement {
     why: Option<Arc<str>>,
     /// Whether its text may have a status of its own.
     has_status: bool,
+    /// When it was created, as it says.
+    created: SmolStr,
 }
 
 /// Judges policies, and remembers it.
@@ -116,7 +119,8 @@ impl Standing {
             set(&mut document, judgement.why.as_deref());
             out.extend_from_slice(document.to_string().as_bytes());
         } else {
-            let status = json!({"conditions": [condition(judgement.why.as_deref())]});
+            let condition = condition(judgement.why.as_deref(), &judgement.created);
+            let status = json!({"conditions": [condition]});
             out.extend_from_slice(b",\"status\":");
             out.extend_from_slice(status.to_string().as_bytes());
             out.push(b'}');
@@ -134,10 +138,10 @@ impl Standing {
     }
 
     /// Remembers an object that admission has just let in: it need not be judged again.
-    pub(crate) fn admitted(&self, kind: &Kind, object: &Object) {
+    pub(crate) fn admitted(&self, kind: &Kind, object: &Object, document: &Value) {
         if is_judged(kind) {
-            let has_status = has_status(&object.value);
-            self.remember(self.place(kind, object), Judgement { why: None, has_status });
+            let (has_status, created) = (has_status(&object.value), created(document));
+            self.remember(self.place(kind, object), Judgement { why: None, has_status, created });
         }
     }
 
@@ -150,8 +154,9 @@ impl Standing {
         let place = self.place(kind, object);
         let known = self.judged.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
         known.unwrap_or_else(|| {
-            let why = self.judge(&object::decode(kind, object));
-            let judgement = Judgement { why, has_status: has_status(&object.value) };
+            let document = object::decode(kind, object);
+            let (why, has_status) = (self.judge(&document), has_status(&object.value));
+            let judgement = Judgement { why, has_status, created: created(&document) };
             self.remember(place, judgement.clone());
             judgement
         })
@@ -184,8 +189,13 @@ fn has_status(value: &[u8]) -> bool {
     value.windows(FIELD.len()).any(|window| window == FIELD)
 }
 
-fn condition(judgement: Option<&str>) -> Value {
-    match judgement {
+fn created(document: &Value) -> SmolStr {
+    object::text(document, "/metadata/creationTimestamp").into()
+}
+
+/// The condition. Nothing remembers when it began to hold: its time is that of the policy.
+fn condition(judgement: Option<&str>, created: &str) -> Value {
+    let mut condition = match judgement {
         None => json!({
             "type": ACCEPTED, "status": "True", "reason": "Enforceable",
             "message": "the policy is enforced as written",
@@ -193,11 +203,16 @@ fn condition(judgement: Option<&str>) -> Value {
         Some(why) => json!({
             "type": ACCEPTED, "status": "False", "reason": "Invalid", "message": why,
         }),
+    };
+    if !created.is_empty() {
+        object::map(&mut condition).insert("lastTransitionTime".into(), created.into());
     }
+    condition
 }
 
 /// Sets the condition among those that there are.
 fn set(document: &mut Value, judgement: Option<&str>) {
+    let created = created(document);
     let status = object::fields(document, "status");
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     if !conditions.is_array() {
@@ -205,7 +220,7 @@ fn set(document: &mut Value, judgement: Option<&str>) {
     }
     if let Value::Array(conditions) = conditions {
         conditions.retain(|one| object::text(one, "/type") != ACCEPTED);
-        conditions.push(condition(judgement));
+        conditions.push(condition(judgement, &created));
     }
 }
 
@@ -231,7 +246,7 @@ mod tests {
         let cases = [
             // As we store it, and as others do.
             (
-                r#"{"metadata":{"name":"p"},OURS,"spec":{"selector":"a == 'b'"}}"#,
+                r#"{"metadata":{"name":"p","creationTimestamp":"2026-01-02T03:04:05Z"},OURS,"spec":{"selector":"a == 'b'"}}"#,
                 "True",
                 "as written",
             ),
@@ -254,6 +269,9 @@ mod tests {
             assert_eq!(rendered, standing.document(kind, &object), "{text}");
             let condition = rendered.pointer("/status/conditions/0").unwrap();
             assert_eq!(condition["status"], status, "{text}");
+            let created =
+                rendered["metadata"].get("creationTimestamp").filter(|one| !one.is_null());
+            assert_eq!(condition.get("lastTransitionTime"), created, "{text}");
             assert!(condition["message"].as_str().unwrap().contains(message), "{condition}");
         }
     }

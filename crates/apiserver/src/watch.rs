@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tortie_store::{Error, Event, Object, Revision, Store, Watch};
 
 use crate::api::{Api, reading, scope};
+use crate::auth::Lasting;
 use crate::kinds::Kind;
 use crate::object;
 use crate::path::Target;
@@ -21,21 +22,28 @@ use crate::query::Query;
 use crate::status::Status;
 use crate::view::{View, json_response};
 
-/// How often a watcher is told how far it is, in seconds.
-const BOOKMARKS: Duration = Duration::from_secs(60);
-
 /// How long a watch lasts if it is not said.
 const LIFETIME: Duration = Duration::from_secs(40 * 60);
 
 /// How many lines may wait for a client; the store's history has the rest.
 const QUEUE: usize = 8;
 
-/// One watch, as it was asked for.
+/// What is to be watched, and how it is to be shown.
+pub(crate) struct Asked {
+    pub(crate) target: Target,
+    pub(crate) query: Query,
+    pub(crate) view: View,
+}
+
+/// One watch.
 struct Watcher {
     api: Arc<Api>,
+    target: Target,
     kind: Arc<Kind>,
     query: Query,
     view: View,
+    /// How often it is told how far it is.
+    bookmarks: Duration,
     lines: mpsc::Sender<Result<Bytes, Infallible>>,
     /// Held as long as it lasts.
     _permit: OwnedSemaphorePermit,
@@ -46,29 +54,32 @@ struct Ended;
 
 impl Api {
     /// Answers a watch: what there is if that was asked for, then every change.
-    pub(crate) async fn watch(
+    pub(crate) fn watch(
         self: &Arc<Self>,
-        target: &Target,
-        query: Query,
-        view: View,
+        asked: Asked,
+        bookmarks: Duration,
         permit: OwnedSemaphorePermit,
+        mut lasting: Lasting,
     ) -> Result<Response<Body>, Status> {
+        let Asked { target, query, view } = asked;
         query.fields.check(&target.kind.selectable)?;
         let scope = scope(&target.kind.resource, target.namespace.as_deref())?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let watcher = Watcher {
             api: self.clone(),
             kind: target.kind.clone(),
+            target,
             query,
             view,
+            bookmarks,
             lines: sender,
             _permit: permit,
         };
-        let target = target.clone();
         tokio::spawn(async move {
             let lifetime = watcher.query.timeout_seconds.map_or(LIFETIME, Duration::from_secs);
             // Dropped with the sender, which ends the answer.
-            let _ = tokio::time::timeout(lifetime, watcher.run(&target, &scope)).await;
+            let running = watcher.run(&scope, &mut lasting);
+            let _ = tokio::time::timeout(lifetime, running).await;
         });
         let body = Body::from_stream(ReceiverStream::new(receiver));
         Ok(json_response(StatusCode::OK, body))
@@ -76,19 +87,19 @@ impl Api {
 }
 
 impl Watcher {
-    async fn run(self, target: &Target, scope: &tortie_store::Scope) -> Result<(), Ended> {
-        let after = match self.start(target).await? {
+    async fn run(self, scope: &tortie_store::Scope, lasting: &mut Lasting) -> Result<(), Ended> {
+        let after = match self.start().await? {
             Ok(revision) => revision,
             Err(status) => return self.refuse(&status).await,
         };
         match self.api.store.watch(scope, after).await {
-            Ok(watch) => self.follow(watch).await,
+            Ok(watch) => self.follow(watch, lasting).await,
             Err(error) => self.refuse(&gone(error)).await,
         }
     }
 
     /// Tells what there is, if that was asked for, and gives the revision to go on from.
-    async fn start(&self, target: &Target) -> Result<Result<Revision, Status>, Ended> {
+    async fn start(&self) -> Result<Result<Revision, Status>, Ended> {
         let from_then = self.query.resource_version.filter(|revision| *revision > 0);
         if let (Some(revision), false) = (from_then, self.query.send_initial_events) {
             return Ok(Ok(Revision::new(revision)));
@@ -100,7 +111,7 @@ impl Watcher {
             resource_version: from_then,
             ..self.query.clone()
         };
-        let found = match self.api.list(target, &everything).await {
+        let found = match self.api.list(&self.target, &everything).await {
             Ok(found) => found,
             Err(status) => return Ok(Err(status)),
         };
@@ -114,17 +125,26 @@ impl Watcher {
         Ok(Ok(revision))
     }
 
-    async fn follow(&self, mut watch: Watch) -> Result<(), Ended> {
-        let mut ticks = tokio::time::interval_at(Instant::now() + BOOKMARKS, BOOKMARKS);
+    /// Tells of changes, until the one who watches may not any more, or is gone.
+    async fn follow(&self, mut watch: Watch, lasting: &mut Lasting) -> Result<(), Ended> {
+        let every = self.bookmarks.max(Duration::from_millis(1));
+        let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let event = tokio::select! {
-                event = watch.next() => event,
+                biased; // rights before what they are rights to
+                () = lasting.due() => {
+                    match self.api.may_still_watch(lasting, &self.target, &self.query).await {
+                        Ok(()) => continue,
+                        Err(status) => return self.refuse(&status).await,
+                    }
+                }
                 () = self.lines.closed() => return Err(Ended),
                 _ = ticks.tick(), if self.query.bookmarks => {
                     self.bookmark(watch.position(), false).await?;
                     continue;
                 }
+                event = watch.next() => event,
             };
             match event {
                 Ok(event) => self.change(&event).await?,

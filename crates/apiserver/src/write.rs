@@ -97,7 +97,7 @@ impl Api {
         let mut tries = 0;
         loop {
             let change = Change { kind, old: None, new: Some(&document), dry_run: query.dry_run };
-            query.author.before(&change)?;
+            query.author.before(&change).await?;
             match self.put_new(target, query.dry_run, &document).await {
                 Err(status) if made_up && tries < NAMES && status.code() == 409 => {
                     tries += 1;
@@ -127,7 +127,7 @@ impl Api {
         let put = self.store.put(&key, object::encode(document), When::Absent).await;
         let object = put.map_err(|error| writing(kind, name, error))?;
         self.access.settle(kind, object.modified.get()).await;
-        self.standing.admitted(kind, &object);
+        self.standing.admitted(kind, &object, document);
         self.created(kind, name).await?;
         Ok(object::decode(kind, &object))
     }
@@ -167,7 +167,8 @@ impl Api {
             self.check_change(kind, &old, &new)?;
             self.admit(kind, &new).await?;
             let dry_run = query.dry_run;
-            query.author.before(&Change { kind, old: Some(&old), new: Some(&new), dry_run })?;
+            let change = Change { kind, old: Some(&old), new: Some(&new), dry_run };
+            query.author.before(&change).await?;
             if dry_run {
                 return Ok(new);
             }
@@ -176,7 +177,7 @@ impl Api {
                 Err(error) => return Err(writing(kind, key.name(), error)),
                 Ok(object) => {
                     self.access.settle(kind, object.modified.get()).await;
-                    self.standing.admitted(kind, &object);
+                    self.standing.admitted(kind, &object, &new);
                     self.changed(kind, &new).await?;
                     return Ok(object::decode(kind, &object));
                 }
@@ -240,7 +241,8 @@ impl Api {
             deletion.check(kind, &old)?;
             self.check_deletion(kind, &old).await?;
             let dry_run = deletion.dry_run;
-            deletion.author.before(&Change { kind, old: Some(&old), new: None, dry_run })?;
+            let change = Change { kind, old: Some(&old), new: None, dry_run };
+            deletion.author.before(&change).await?;
             if dry_run {
                 return Ok(success(kind, key.name(), object::uid(&old)));
             }

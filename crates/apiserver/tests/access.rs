@@ -13,26 +13,17 @@
 
 mod common;
 
-use std::path::PathBuf;
 use std::time::SystemTime;
 
-use common::process::{Process, https};
+use common::process::{Process, User, https};
 use common::{Said, skipped};
 use serde_json::{Value, json};
-use tortie_apiserver::cli::{Kubeconfig, Proof};
-use tortie_apiserver::tls::Pki;
-use tortie_apiserver::{Credential, Entry, Register, new_token};
+use tortie_apiserver::Register;
 
 /// A server, and what second users are known by.
 struct World {
     server: Process,
     data: tempfile::TempDir,
-}
-
-/// A user with a kubeconfig.
-struct User {
-    config: PathBuf,
-    token: Option<String>,
 }
 
 impl World {
@@ -42,34 +33,11 @@ impl World {
     }
 
     fn register(&self) -> Register {
-        Register::new(&self.data.path().join("pki"))
+        self.server.register()
     }
 
     fn user(&self, name: &str, groups: &[&str], token: bool) -> User {
-        let now = SystemTime::now();
-        let (proof, credential, token) = if token {
-            let (token, kept) = new_token().unwrap();
-            (Proof::Token(token.clone()), kept, Some(token))
-        } else {
-            let pki = Pki::open(&self.data.path().join("pki"), now.into()).unwrap();
-            let day = time::Duration::days(1);
-            let identity = pki.issue(name, groups.first().copied(), day, now.into()).unwrap();
-            let serial = identity.subject().unwrap().serial;
-            (Proof::Certificate(identity), Credential::Certificate(serial), None)
-        };
-        let entry = Entry {
-            user: name.to_owned(),
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            credential,
-            created: 0,
-            expires: i64::MAX,
-            revoked: false,
-        };
-        self.register().add(entry, now).unwrap();
-        let own = std::fs::read_to_string(self.data.path().join("kubeconfig")).unwrap();
-        let config = self.data.path().join(format!("{name}.kubeconfig"));
-        std::fs::write(&config, Kubeconfig::like(&own).unwrap().of(name, &proof)).unwrap();
-        User { config, token }
+        self.server.user(name, groups, token)
     }
 
     fn kubectl(&self, user: &User, arguments: &[&str], input: &str) -> Said {

@@ -12,11 +12,13 @@
 mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use common::http::Api;
 use common::{Cluster, etcd};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tortie_apiserver::{Limits, Options};
 
 type Test = fn(Api);
 
@@ -69,6 +71,40 @@ fn readiness_is_that_of_the_store() {
     while is("/readyz") != 200 {
         assert!(std::time::Instant::now() < deadline, "etcd goes on, and nobody notices");
     }
+}
+
+#[test]
+fn watches_say_how_far_they_are() {
+    let limits = Limits { bookmarks: Duration::from_millis(100), ..Limits::default() };
+    let cluster = Cluster::start_with(Options { limits, ..Options::default() });
+    let api = cluster.api();
+    const PATH: &str = "/api/v1/namespaces/default/configmaps";
+    let start = revision(&api.get(PATH).ok());
+    let mut watch =
+        api.watch(&format!("{PATH}?watch=1&allowWatchBookmarks=true&resourceVersion={start}"));
+    // What happens to others is progress, too.
+    let other = api.post("/api/v1/namespaces/default/pods", &pod("other")).ok();
+    let mut last = 0;
+    while last < revision(&other).parse().unwrap() {
+        let (word, object) = watch.next().unwrap();
+        assert_eq!((word.as_str(), &object["kind"]), ("BOOKMARK", &json!("ConfigMap")), "{object}");
+        let at = revision(&object).parse().unwrap();
+        assert!(at >= last, "{at} after {last}");
+        last = at;
+    }
+    let made = api.post(PATH, &settings("a", "1")).ok();
+    let (mut word, mut object) = watch.next().unwrap();
+    while word == "BOOKMARK" {
+        (word, object) = watch.next().unwrap();
+    }
+    assert_eq!((word.as_str(), revision(&object)), ("ADDED", revision(&made)));
+    // Whoever did not ask for it is not told.
+    let mut silent = api.watch(&format!("{PATH}?watch=1&resourceVersion={start}"));
+    let (word, _) = watch.next().unwrap();
+    assert_eq!(word, "BOOKMARK");
+    assert_eq!(silent.word(), "ADDED a");
+    api.delete(&format!("{PATH}/a")).ok();
+    assert_eq!(silent.word(), "DELETED a");
 }
 
 fn all(api: Api) {

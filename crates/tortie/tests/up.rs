@@ -14,11 +14,11 @@
 mod common;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use common::{Said, run_kubectl, skipped};
+use common::{Said, etcd, run_kubectl, skipped, until};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A running `tortie up`; killed when dropped.
@@ -72,16 +72,6 @@ impl Drop for Up {
 
 fn tortie() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tortie"))
-}
-
-/// Waits for what nobody tells of.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
-        #[expect(clippy::disallowed_methods, reason = "nothing tells when others are done")]
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn status(pid: i32, field: &str) -> Option<String> {
@@ -196,6 +186,141 @@ fn users_are_added_listed_and_removed() {
     let audit = std::fs::read_to_string(data.join("audit.log")).unwrap();
     assert!(audit.contains(r#""resource":"users""#), "{audit}");
     assert_eq!(user(data, &["add", "x", "--ttl", "soon"]).0, Some(2));
+}
+
+/// An authority of somebody else, by a program of somebody else.
+struct Authority {
+    folder: tempfile::TempDir,
+}
+
+fn openssl(folder: &Path, arguments: &[&str]) {
+    let output = Command::new("openssl").args(arguments).current_dir(folder).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "openssl {arguments:?}: {said}");
+}
+
+const NEW_KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+
+impl Authority {
+    fn new() -> Authority {
+        let folder = tempfile::tempdir().unwrap();
+        let own = ["-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=somebody", "-days", "2"];
+        openssl(folder.path(), &[&["req", "-x509"], &NEW_KEY[..], &own].concat());
+        Authority { folder }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// The files of a certificate that it signs, and of its key.
+    fn sign(&self, name: &str, subject: &str, extensions: &str) -> (String, String) {
+        let folder = self.folder.path();
+        std::fs::write(folder.join("extensions"), extensions).unwrap();
+        let own = ["-keyout", &format!("{name}.key"), "-out", "request", "-subj", subject];
+        openssl(folder, &[&["req", "-new"], &NEW_KEY[..], &own].concat());
+        let ca = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"];
+        let certificate = format!("{name}.crt");
+        let own = ["-in", "request", "-extfile", "extensions", "-out", &certificate];
+        openssl(folder, &[&["x509", "-req"], &ca[..], &own].concat());
+        (self.file(&certificate), self.file(&format!("{name}.key")))
+    }
+}
+
+/// A kubeconfig for somebody with a certificate.
+fn config_of(data: &Path, name: &str, (certificate, key): &(String, String)) -> PathBuf {
+    let own = std::fs::read_to_string(data.join("kubeconfig")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&own).unwrap();
+    let user = serde_json::json!({"client-certificate": certificate, "client-key": key});
+    config["users"][0]["user"] = user;
+    std::fs::write(data.join(name), config.to_string()).unwrap();
+    data.join(name)
+}
+
+#[test]
+fn certificates_of_others_serve() {
+    if skipped() {
+        return;
+    }
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let names = "subjectAltName=DNS:policy.example.com";
+    let (certificate, key) = servers.sign("server", "/CN=policy", names);
+    let chain = servers.file("chain.crt");
+    let parts = [certificate, servers.file("ca.crt")].map(|f| std::fs::read_to_string(f).unwrap());
+    std::fs::write(&chain, parts.concat()).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    let root = clients.file("ca.crt");
+    let own = ["--tls-cert-file", &chain, "--tls-private-key-file", &key];
+    let own = [&["--no-agent"], &own[..], &["--client-ca-file", &root, "--audit-sync"]].concat();
+    let _up = Up::start(tortie(), data, &own);
+    // Whoever started it trusts what is shown, and by the name that is in it.
+    let config = std::fs::read_to_string(data.join("kubeconfig")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let cluster = &config["clusters"][0]["cluster"];
+    assert_eq!(cluster["tls-server-name"], "policy.example.com");
+    let said = kubectl(data, "kubeconfig", &["create", "namespace", "shop"]);
+    assert!(said.ok, "{}", said.err);
+
+    let eve = clients.sign("eve", "/O=dev/O=ops/CN=eve", "extendedKeyUsage=clientAuth");
+    config_of(data, "eve", &eve);
+    let said = kubectl(data, "eve", &["auth", "whoami", "-o", "json"]);
+    assert!(said.ok, "{}", said.err);
+    let me: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let expected = serde_json::json!({"username": "eve",
+        "groups": ["dev", "ops", "system:authenticated"]});
+    assert_eq!(me["status"]["userInfo"], expected);
+    let pods = ["get", "pods", "-n", "shop"];
+    assert!(kubectl(data, "eve", &pods).err.contains("User \"eve\""));
+    let bind = ["create", "rolebinding", "v", "-n", "shop", "--clusterrole=view", "--group=ops"];
+    assert!(kubectl(data, "kubeconfig", &bind).ok);
+    assert!(kubectl(data, "eve", &pods).ok);
+    // Whose certificates are for servers is not trusted for clients, nor anybody else's.
+    let stranger = servers.sign("mal", "/O=system:masters/CN=mal", "extendedKeyUsage=clientAuth");
+    config_of(data, "mal", &stranger);
+    let said = kubectl(data, "mal", &pods);
+    assert!(said.err.contains("must be logged in"), "{}", said.err);
+    // Those of the server's own authority count as well.
+    let (code, config) = user(data, &["add", "ada", "--group", "ops"]);
+    assert_eq!(code, Some(0), "{config}");
+    std::fs::write(data.join("ada"), config).unwrap();
+    assert!(kubectl(data, "ada", &pods).ok);
+}
+
+#[test]
+fn resources_are_in_an_etcd_that_asks_for_certificates() {
+    if skipped() || !etcd::available() {
+        return;
+    }
+    let authority = Authority::new();
+    let names = "subjectAltName=IP:127.0.0.1";
+    let (certificate, key) = authority.sign("server", "/CN=etcd", names);
+    let root = authority.file("ca.crt");
+    let server = etcd::Server::with("https", |_| {
+        vec![
+            format!("--cert-file={certificate}"),
+            format!("--key-file={key}"),
+            format!("--trusted-ca-file={root}"),
+            "--client-cert-auth".into(),
+        ]
+    });
+    let url = server.url();
+    let address = url.strip_prefix("https://").unwrap();
+    until("etcd listens", || TcpStream::connect(address).is_ok());
+    let usage = "extendedKeyUsage=clientAuth";
+    let (certificate, key) = authority.sign("client", "/CN=tortie", usage);
+    let own = ["--etcd", &url, "--etcd-ca-file", &root];
+    let proof = ["--etcd-cert-file", &certificate, "--etcd-key-file", &key];
+    let all = [&["--no-agent"], &own[..], &proof].concat();
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let _first = Up::start(tortie(), one.path(), &all);
+    let said = kubectl(one.path(), "kubeconfig", &["create", "namespace", "shop"]);
+    assert!(said.ok, "{}", said.err);
+    assert!(!one.path().join("store.redb").exists());
+    // What one has written the other one reads: it is in etcd.
+    let _second = Up::start(tortie(), two.path(), &all);
+    let said = kubectl(two.path(), "kubeconfig", &["get", "namespace", "shop"]);
+    assert!(said.ok, "{}", said.err);
 }
 
 #[test]

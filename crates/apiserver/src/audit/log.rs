@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -28,7 +28,19 @@ impl Default for Rotation {
 pub struct Audit {
     path: PathBuf,
     rotation: Rotation,
-    file: Mutex<Option<Open>>,
+    /// Whether what a line tells of is done only once the line is on the disk.
+    on_disk_first: bool,
+    current: Mutex<Current>,
+    /// How many lines are on the disk, as far as it was waited for.
+    on_disk: tokio::sync::Mutex<u64>,
+}
+
+/// What is written to now.
+#[derive(Debug)]
+struct Current {
+    open: Option<Open>,
+    /// How many lines were appended.
+    lines: u64,
 }
 
 /// The file as it is open.
@@ -46,29 +58,76 @@ impl Audit {
     /// # Errors
     /// If it cannot be written.
     pub fn open(path: &Path, rotation: Rotation) -> io::Result<Audit> {
-        let file = Mutex::new(Some(open(path)?));
-        Ok(Audit { path: path.to_owned(), rotation, file })
+        let current = Mutex::new(Current { open: Some(open(path)?), lines: 0 });
+        let (path, on_disk) = (path.to_owned(), tokio::sync::Mutex::new(0));
+        Ok(Audit { path, rotation, on_disk_first: false, current, on_disk })
     }
 
-    /// Appends an event as one line.
+    /// The same, with changes waiting until what is said of them is on the disk.
+    pub fn on_disk_first(self) -> Audit {
+        Audit { on_disk_first: true, ..self }
+    }
+
+    /// Appends an event as one line. Gives how many lines were appended by now.
     ///
     /// # Errors
     /// If it cannot be written whole. The next one begins a line of its own all the same.
-    pub fn append(&self, event: &Value) -> io::Result<()> {
-        let mut guard = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut current = match guard.take() {
+    pub fn append(&self, event: &Value) -> io::Result<u64> {
+        let mut guard = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = match guard.open.take() {
             Some(current) if self.is_current(&current) => current,
             // It was moved or deleted by somebody, or could not be opened before.
-            _ => open(&self.path)?,
+            gone => {
+                self.leave(gone)?;
+                open(&self.path)?
+            }
         };
         if current.size >= self.rotation.size {
-            drop(current);
+            self.leave(Some(current))?;
             self.rotate()?;
             current = open(&self.path)?;
         }
         let written = current.append(event);
-        *guard = Some(current);
-        written
+        guard.open = Some(current);
+        guard.lines += u64::from(written.is_ok());
+        written.map(|()| guard.lines)
+    }
+
+    /// Leaves a file that is no longer written to.
+    fn leave(&self, open: Option<Open>) -> io::Result<()> {
+        match open {
+            Some(open) if self.on_disk_first => open.file.sync_data(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until so many lines are on the disk, if changes are to wait for that. Of many that wait,
+    /// one makes it so for all that were appended by then.
+    ///
+    /// # Errors
+    /// If the system says so.
+    pub(crate) async fn settle(self: &Arc<Self>, lines: u64) -> io::Result<()> {
+        if !self.on_disk_first {
+            return Ok(());
+        }
+        let mut on_disk = self.on_disk.lock().await;
+        if *on_disk < lines {
+            let own = self.clone();
+            let synced = tokio::task::spawn_blocking(move || own.sync()).await;
+            *on_disk = synced.map_err(io::Error::other)??;
+        }
+        Ok(())
+    }
+
+    /// Brings all lines to the disk; gives how many.
+    fn sync(&self) -> io::Result<u64> {
+        let (file, lines) = {
+            let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let file = current.open.as_ref().map(|open| open.file.try_clone());
+            (file.transpose()?, current.lines)
+        };
+        file.ok_or_else(|| io::Error::other("it is not open"))?.sync_data()?;
+        Ok(lines)
     }
 
     fn is_current(&self, open: &Open) -> bool {
@@ -96,8 +155,13 @@ impl Audit {
 }
 
 fn open(path: &Path) -> io::Result<Open> {
+    let is_new = !path.exists();
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     let size = file.metadata()?.len();
+    if let (true, Some(folder)) = (is_new, path.parent().filter(|one| one.is_dir())) {
+        // Its name is on the disk as soon as its lines are.
+        File::open(folder)?.sync_all()?;
+    }
     // Whoever was killed while it wrote left a part of a line.
     Ok(Open { torn: size > 0 && !ends_with_line(path)?, file, size })
 }
@@ -152,6 +216,29 @@ mod tests {
         let numbers: Vec<i64> = all.iter().map(|line| line["number"].as_i64().unwrap()).collect();
         assert_eq!(numbers, (7 - numbers.len() as i64..7).collect::<Vec<_>>());
         assert!(!folder.path().join("audit.log.3").exists());
+    }
+
+    #[tokio::test]
+    async fn lines_are_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let audit = Audit::open(&path, Rotation { size: 100, keep: 2 }).unwrap();
+        let audit = Arc::new(audit.on_disk_first());
+        let waiting: Vec<_> = (0..20)
+            .map(|number| {
+                let audit = audit.clone();
+                tokio::spawn(async move {
+                    let lines = audit.append(&json!({"number": number})).unwrap();
+                    audit.settle(lines).await.unwrap();
+                    assert!(*audit.on_disk.lock().await >= lines);
+                })
+            })
+            .collect();
+        for one in waiting {
+            one.await.unwrap();
+        }
+        let lines = audit.append(&json!({})).unwrap();
+        assert_eq!(lines, 21);
     }
 
     #[test]

@@ -3,8 +3,10 @@
 
 mod diff;
 mod log;
+mod refused;
 
 pub use log::{Audit, Rotation};
+pub(crate) use refused::Refused;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

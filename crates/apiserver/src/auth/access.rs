@@ -35,12 +35,14 @@ pub(crate) struct Access {
     roles: ArcSwap<Roles>,
     /// Up to which revision each of [`FOLLOWED`] counts.
     reached: [watch::Sender<u64>; FOLLOWED.len()],
+    /// Counts what may have changed somebody's rights.
+    changes: watch::Sender<u64>,
 }
 
 impl Default for Access {
     fn default() -> Access {
         let reached = std::array::from_fn(|_| watch::Sender::new(0));
-        Access { roles: ArcSwap::default(), reached }
+        Access { roles: ArcSwap::default(), reached, changes: watch::Sender::new(0) }
     }
 }
 
@@ -95,6 +97,16 @@ impl Access {
     /// The roles as they are now.
     pub(crate) fn roles(&self) -> Arc<Roles> {
         self.roles.load_full()
+    }
+
+    /// Tells of what may have changed somebody's rights, by a number that grows.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Has rights that last asked for again.
+    pub(crate) fn touch(&self) {
+        self.changes.send_modify(|number| *number = number.wrapping_add(1));
     }
 
     /// Whether somebody may do something.
@@ -187,6 +199,8 @@ impl Api {
     fn publish_roles(&self, known: &Known, place: usize, revision: Revision) {
         let roles = Roles::new(&known.roles, known.bindings.values());
         self.access.roles.store(Arc::new(roles));
+        // Before whoever changed them is answered: no watch tells of what is changed after that.
+        self.access.touch();
         if let Some(reached) = self.access.reached.get(place) {
             reached.send_replace(revision.get());
         }

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::http::StatusCode;
 use serde_json::{Value, json};
+use tortie_store::Error;
 
 use super::access::{Access, namespace};
 use super::caller::Caller;
 use super::grants;
 use super::rbac::Deed;
 use super::tiers::InTier;
-use crate::api::Api;
+use crate::api::{Api, writing};
 use crate::audit::{self, Audit};
 use crate::defaults;
 use crate::environment::Environment;
@@ -18,6 +20,9 @@ use crate::kinds::Kind;
 use crate::object::{self, text};
 use crate::path::Target;
 use crate::status::Status;
+
+/// The user that the server itself is in the audit log.
+const OWN: &str = "system:tortie-controller";
 
 /// On whose behalf something is written. Nobody may write anything.
 #[derive(Clone, Default)]
@@ -58,10 +63,19 @@ pub(crate) struct Change<'a> {
 impl Api {
     /// A request of somebody.
     pub(crate) fn act(&self, caller: Caller, verb: &'static str) -> Arc<Act> {
+        self.new_act(caller, verb, Some(self.access.clone()))
+    }
+
+    /// What the server does by itself, such as deleting what nothing is left of.
+    pub(crate) fn own_act(&self, verb: &'static str) -> Arc<Act> {
+        self.new_act(Caller::known(OWN, []), verb, None)
+    }
+
+    fn new_act(&self, caller: Caller, verb: &'static str, access: Option<Arc<Access>>) -> Arc<Act> {
         Arc::new(Act {
             caller,
             verb,
-            access: Some(self.access.clone()),
+            access,
             audit: self.audit.clone(),
             environment: self.environment.clone(),
             id: self.environment.uid(),
@@ -69,11 +83,25 @@ impl Api {
         })
     }
 
-    /// The server itself, which deletes what nothing is left of.
-    pub(crate) fn own_author(&self) -> Author {
-        let caller = Caller::known("system:tortie-controller", []);
-        let act = self.act(caller, "delete");
-        Author(Arc::into_inner(act).map(|act| Arc::new(Act { access: None, ..act })))
+    /// Writes to the store what the server does by itself: said before, and how it ended.
+    ///
+    /// # Errors
+    /// If it cannot be written down; then nothing is done.
+    pub(crate) async fn own_write<T>(
+        &self,
+        verb: &'static str,
+        change: &Change<'_>,
+        write: impl Future<Output = Result<T, Error>>,
+    ) -> Result<Result<T, Error>, Status> {
+        let act = self.own_act(verb);
+        Author::from(act.clone()).before(change).await?;
+        let written = write.await;
+        let object = change.new.or(change.old).unwrap_or(&Value::Null);
+        let refusal = written.as_ref().err();
+        let refusal = refusal.map(|e| writing(change.kind, object::name(object), e.clone()));
+        let code = refusal.as_ref().map_or(StatusCode::OK, Status::code);
+        act.write_end(&about(change), code.as_u16(), refusal.as_ref());
+        Ok(written)
     }
 }
 
@@ -92,13 +120,13 @@ impl Author {
     ///
     /// # Errors
     /// If it may not, or cannot be written down.
-    pub(crate) fn before(&self, change: &Change<'_>) -> Result<(), Status> {
+    pub(crate) async fn before(&self, change: &Change<'_>) -> Result<(), Status> {
         let act = self.act()?;
         if let Some(access) = &act.access {
             act.check_tiers(access, change)?;
             grants::check(&act.caller, access, change)?;
         }
-        if change.dry_run { Ok(()) } else { act.intend(change) }
+        if change.dry_run { Ok(()) } else { act.intend(change).await }
     }
 
     /// Whether what is to be changed may be made, as it is not there.
@@ -193,47 +221,52 @@ impl Act {
         event
     }
 
-    fn write_down(&self, event: &Value) -> Result<(), Status> {
-        let Some(audit) = &self.audit else { return Ok(()) };
-        audit.append(event).map_err(|error| {
-            tracing::error!(%error, "the audit log cannot be written");
-            let why = format!("the audit log cannot be written, so nothing is changed: {error}");
-            Status::halted(why)
-        })?;
+    /// Writes down a line; gives its number.
+    fn write_down(&self, event: &Value) -> Result<u64, Status> {
+        let Some(audit) = &self.audit else { return Ok(0) };
+        let line = audit.append(event).map_err(|error| unwritten(&error))?;
         self.intended.store(true, Ordering::Relaxed);
-        Ok(())
+        Ok(line)
+    }
+
+    /// Writes down what is to be done once this is.
+    async fn write_first(&self, event: &Value) -> Result<(), Status> {
+        let line = self.write_down(event)?;
+        let Some(audit) = &self.audit else { return Ok(()) };
+        audit.settle(line).await.map_err(|error| unwritten(&error))
     }
 
     /// Writes down a change that is about to be made.
-    fn intend(&self, change: &Change<'_>) -> Result<(), Status> {
+    async fn intend(&self, change: &Change<'_>) -> Result<(), Status> {
         if self.audit.is_none() {
             return Ok(());
         }
         let Change { kind, old, new, .. } = *change;
-        let object = new.or(old).unwrap_or(&Value::Null);
-        let on = json!({
-            "group": kind.group, "resource": kind.plural, "namespace": namespace(object),
-            "name": object::name(object), "uid": object::uid(object),
-            "changes": audit::changes(kind, old, new),
-        });
-        self.write_down(&self.event("intent", &on))
+        let mut on = about(change);
+        object::map(&mut on).insert("changes".into(), audit::changes(kind, old, new));
+        self.write_first(&self.event("intent", &on)).await
     }
 
     /// Writes down that something is about to be done to a target that changes no object.
     ///
     /// # Errors
     /// If it cannot be written down.
-    pub(crate) fn intend_on(&self, target: &Target) -> Result<(), Status> {
-        self.write_down(&self.event("intent", &on(target)))
+    pub(crate) async fn intend_on(&self, target: &Target) -> Result<(), Status> {
+        self.write_first(&self.event("intent", &on(target))).await
     }
 
     /// Writes down how it ended: if it was written down that it began, or was denied.
     pub(crate) fn ended(&self, target: &Target, code: u16, refusal: Option<&Status>) {
         let denied = code == 403 && !["get", "list", "watch"].contains(&self.verb);
-        if !self.intended.load(Ordering::Relaxed) && !denied {
-            return;
+        if self.intended.load(Ordering::Relaxed) || denied {
+            // What is wrong with a Secret may be said with what is in it.
+            let telling = target.kind.is("", "Secret") && [400, 422].contains(&code);
+            self.write_end(&on(target), code, refusal.filter(|_| !telling));
         }
-        let mut event = self.event("outcome", &on(target));
+    }
+
+    fn write_end(&self, on: &Value, code: u16, refusal: Option<&Status>) {
+        let mut event = self.event("outcome", on);
         let fields = object::map(&mut event);
         fields.insert("code".into(), code.into());
         if let Some(status) = refusal {
@@ -244,9 +277,24 @@ impl Act {
     }
 }
 
+fn unwritten(error: &std::io::Error) -> Status {
+    tracing::error!(%error, "the audit log cannot be written");
+    Status::halted(format!("the audit log cannot be written, so nothing is changed: {error}"))
+}
+
 fn on(target: &Target) -> Value {
     json!({
         "group": target.kind.group, "resource": resource(target), "namespace": target.namespace,
         "name": target.name,
+    })
+}
+
+/// Which object a change is of.
+fn about(change: &Change<'_>) -> Value {
+    let Change { kind, old, new, .. } = *change;
+    let object = new.or(old).unwrap_or(&Value::Null);
+    json!({
+        "group": kind.group, "resource": kind.plural, "namespace": namespace(object),
+        "name": object::name(object), "uid": object::uid(object),
     })
 }

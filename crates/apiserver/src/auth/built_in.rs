@@ -73,6 +73,12 @@ const ASK: &[Grant] = &[
     ("authentication.k8s.io", "selfsubjectreviews", "create"),
 ];
 
+/// For servers that have others' tokens and rights judged here.
+const DELEGATE: &[Grant] = &[
+    ("authentication.k8s.io", "tokenreviews", "create"),
+    ("authorization.k8s.io", "subjectaccessreviews", "create"),
+];
+
 const DISCOVERY: &[&str] = &["/", "/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"];
 
 fn words(text: &str) -> Vec<&str> {
@@ -115,6 +121,7 @@ fn roles() -> Vec<Value> {
         aggregate("admin", ADMIN, None),
         role("system:basic-user", ASK, &[]),
         role("system:discovery", &[], DISCOVERY),
+        role("system:auth-delegator", DELEGATE, &[]),
         role(AGENT, AGENTS, &[]),
     ]
 }

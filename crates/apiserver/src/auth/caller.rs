@@ -1,5 +1,8 @@
 //! Callers, and the connections they come by.
 
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 use crate::tls::Subject;
@@ -31,12 +34,16 @@ pub(crate) enum Peer {
 }
 
 /// Somebody who calls.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) user: SmolStr,
+    /// What tells one service account of a name from another; empty for others.
+    pub(crate) uid: SmolStr,
     pub(crate) groups: Vec<SmolStr>,
     /// Who acts as this user, if somebody does.
     pub(crate) impersonator: Option<SmolStr>,
+    /// When what they have shown ends, if it does.
+    pub(crate) ends: Option<SystemTime>,
 }
 
 impl Caller {
@@ -46,7 +53,7 @@ impl Caller {
         if !all.iter().any(|group| group == AUTHENTICATED) {
             all.push(AUTHENTICATED.into());
         }
-        Caller { user: user.into(), groups: all, impersonator: None }
+        Caller { user: user.into(), groups: all, ..Caller::default() }
     }
 
     /// This machine's own programs.
@@ -57,7 +64,21 @@ impl Caller {
     /// Somebody who has proven nothing.
     pub(crate) fn anonymous() -> Caller {
         let (user, group) = ANONYMOUS;
-        Caller { user: user.into(), groups: vec![group.into()], impersonator: None }
+        Caller { user: user.into(), groups: vec![group.into()], ..Caller::default() }
+    }
+
+    /// The same, by something that ends.
+    pub(crate) fn until(self, ends: SystemTime) -> Caller {
+        Caller { ends: Some(ends), ..self }
+    }
+
+    /// As reviews say it.
+    pub(crate) fn info(&self) -> Value {
+        let mut info = json!({"username": self.user, "groups": self.groups});
+        if !self.uid.is_empty() {
+            crate::object::map(&mut info).insert("uid".into(), self.uid.as_str().into());
+        }
+        info
     }
 
     pub(crate) fn is_anonymous(&self) -> bool {

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, header};
 use smol_str::SmolStr;
 
 use super::caller::{Caller, Peer};
-use super::register::{Entry, Register, RegisterError};
+use super::register::{Entry, Register, RegisterError, Stamp};
 use crate::status::Status;
 use crate::tls::Subject;
 
@@ -48,20 +48,31 @@ impl Credentials {
         }
     }
 
+    /// Which state the list of users is in; nothing if it cannot be seen.
+    pub(crate) fn stamp(&self) -> Option<Option<Stamp>> {
+        self.register.as_ref()?.stamp().ok()
+    }
+
     fn token(&self, authorization: &str, now: SystemTime) -> Result<Caller, Status> {
-        let bad = || Status::unauthorized("the token is unknown, has ended or was revoked");
-        let (scheme, token) = authorization.split_once(' ').unwrap_or_default();
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Status::unauthorized("the Authorization header has no bearer token"));
-        }
-        let register = self.register.as_ref().ok_or_else(bad)?;
-        let entry = register.token(token.trim()).map_err(unreadable)?;
-        entry.filter(|entry| entry.counts(now)).map(|entry| of(&entry)).ok_or_else(bad)
+        let token = bearer(authorization)
+            .ok_or_else(|| Status::unauthorized("the Authorization header has no bearer token"))?;
+        self.of_token(token, now)
+    }
+
+    /// Whose a token is.
+    ///
+    /// # Errors
+    /// If it does not count.
+    pub(super) fn of_token(&self, token: &str, now: SystemTime) -> Result<Caller, Status> {
+        let register = self.register.as_ref().ok_or_else(unknown_token)?;
+        let entry = register.token(token).map_err(unreadable)?;
+        entry.filter(|entry| entry.counts(now)).map(|entry| of(&entry)).ok_or_else(unknown_token)
     }
 
     fn certificate(&self, subject: &Subject, now: SystemTime) -> Result<Caller, Status> {
         // A connection may outlive the certificate it was begun with.
-        if SystemTime::from(subject.not_after) <= now {
+        let end = SystemTime::from(subject.not_after);
+        if end <= now {
             return Err(Status::unauthorized("the client certificate has ended"));
         }
         if subject.user.is_empty() {
@@ -74,10 +85,31 @@ impl Credentials {
                 Err(Status::unauthorized("the client certificate was revoked"))
             }
             // A certificate has room for one group of those that were given.
-            Some(entry) if entry.user == subject.user => Ok(of(&entry)),
-            _ => Ok(Caller::known(&subject.user, subject.groups.iter().cloned())),
+            Some(entry) if entry.user == subject.user => {
+                let caller = of(&entry);
+                Ok(Caller { ends: caller.ends.min(Some(end)), ..caller })
+            }
+            _ => Ok(Caller::known(&subject.user, subject.groups.iter().cloned()).until(end)),
         }
     }
+}
+
+/// The token in the value of an Authorization header.
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// The token of a request that has one and no more.
+pub(super) fn only_bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let one = given.next().filter(|_| given.next().is_none())?;
+    bearer(one.to_str().ok()?)
+}
+
+/// Why a token does not count; which of these it is, is nobody's affair.
+pub(super) fn unknown_token() -> Status {
+    Status::unauthorized("the token is unknown, has ended or was revoked")
 }
 
 /// Whether a request may come from a web page, which must not have the rights of whoever looks at it:
@@ -91,7 +123,7 @@ fn is_browser(headers: &HeaderMap) -> bool {
 }
 
 fn of(entry: &Entry) -> Caller {
-    Caller::known(&entry.user, entry.groups.iter().map(SmolStr::new))
+    Caller::known(&entry.user, entry.groups.iter().map(SmolStr::new)).until(entry.end())
 }
 
 fn unreadable(error: RegisterError) -> Status {

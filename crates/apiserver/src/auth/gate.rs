@@ -1,12 +1,16 @@
 //! Before a request is looked at: as whom it is made, what it is in the words of roles, and whether
 //! it may be made at all.
 
+use std::collections::BTreeSet;
+
 use axum::http::{HeaderMap, Method};
 use smol_str::SmolStr;
 
 use super::access::Access;
+use super::accounts::{account_groups, is_of_account};
 use super::author::{deed, resource};
-use super::caller::Caller;
+use super::caller::{Caller, Peer};
+use super::credentials::only_bearer;
 use super::rbac::Deed;
 use super::tiers::{InTier, Tiers};
 use crate::api::Api;
@@ -33,6 +37,11 @@ pub(crate) fn verb(method: &Method, target: &Target, query: &Query) -> &'static 
 pub(crate) fn connects(target: &Target) -> bool {
     let parts = ["exec", "attach", "portforward", "proxy"];
     target.subresource.as_deref().is_some_and(|part| parts.contains(&part))
+}
+
+/// Whether a target is where tokens of a service account are made.
+pub(crate) fn makes_tokens(target: &Target) -> bool {
+    target.kind.is("", "ServiceAccount") && target.subresource.as_deref() == Some("token")
 }
 
 impl Access {
@@ -100,15 +109,22 @@ impl Access {
                 &Deed { verb: "impersonate", resource: "groups", name: group, ..Deed::default() },
             )?;
         }
-        let impersonator = Some(caller.user);
-        Ok(Caller { impersonator, ..Caller::known(user, groups) })
+        let (impersonator, ends) = (Some(caller.user), caller.ends);
+        let own = service_account(user).filter(|_| groups.is_empty());
+        let own = own.map(|(namespace, _)| account_groups(namespace));
+        let groups = groups.into_iter().chain(own.into_iter().flatten());
+        Ok(Caller { impersonator, ends, ..Caller::known(user, groups) })
     }
+}
+
+/// Namespace and name of a service account.
+fn service_account(user: &str) -> Option<(&str, &str)> {
+    user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'))
 }
 
 /// To act as a user; service accounts are objects.
 fn as_user(user: &str) -> Deed<'_> {
-    let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
-    let (resource, namespace, name) = match account {
+    let (resource, namespace, name) = match service_account(user) {
         Some((namespace, name)) => ("serviceaccounts", Some(namespace), name),
         None => ("users", None, user),
     };
@@ -116,35 +132,49 @@ fn as_user(user: &str) -> Deed<'_> {
 }
 
 impl Api {
-    /// Leaves in a query for many policies those whose tiers somebody may use.
+    /// Who makes a request.
+    ///
+    /// # Errors
+    /// If what is shown does not count, or they may not be whom they want to be.
+    pub(crate) async fn caller(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Status> {
+        let now = (self.environment.clock)();
+        let token = only_bearer(headers).filter(|token| is_of_account(token));
+        let caller = match token {
+            Some(token) => self.of_account(token, now).await?,
+            None => self.credentials.caller(peer, headers, now)?,
+        };
+        self.access.impersonate(caller, headers)
+    }
+
+    /// The tiers whose policies somebody may use, if a query is for many policies and they may not
+    /// use all.
     ///
     /// # Errors
     /// If there are none, or they ask for another one.
-    pub(crate) async fn narrow(
+    pub(crate) async fn visible_tiers(
         &self,
         caller: &Caller,
         verb: &str,
         target: &Target,
-        query: &mut Query,
-    ) -> Result<(), Status> {
+        query: &Query,
+    ) -> Result<Option<BTreeSet<SmolStr>>, Status> {
         let many = ["list", "watch", "deletecollection"].contains(&verb);
         if !many || !defaults::is_tiered(&target.kind) || caller.is_master() {
-            return Ok(());
+            return Ok(None);
         }
         let (plural, namespace) = (target.kind.plural.as_str(), target.namespace.as_deref());
         let wish = InTier { verb, plural, namespace, tier: "", policy: "" };
         if let Some(tier) = query.wanted_tier().map(SmolStr::new) {
             self.access.permit_tier(caller, &InTier { tier: &tier, ..wish })?;
             // The label may be wrong on what others wrote.
-            query.tiers = Some([tier].into());
-            return Ok(());
+            return Ok(Some([tier].into()));
         }
         let tiers = self.kind(CALICO, "v3", "tiers")?;
         let all = self.all(&tiers, None).await?;
         let names = all.objects.iter().map(|object| SmolStr::new(object.key.name()));
-        if let Tiers::Only(only) = self.access.permitted_tiers(caller, &wish, names)? {
-            query.tiers = Some(only);
+        match self.access.permitted_tiers(caller, &wish, names)? {
+            Tiers::All => Ok(None),
+            Tiers::Only(only) => Ok(Some(only)),
         }
-        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use base64::Engine as _;
@@ -59,6 +59,13 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// When it ends.
+    pub(super) fn end(&self) -> SystemTime {
+        let seconds = u64::try_from(self.expires).unwrap_or_default();
+        let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+        end.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
     /// Whether it counts.
     pub fn counts(&self, now: SystemTime) -> bool {
         !self.revoked && seconds(now) < self.expires
@@ -87,7 +94,7 @@ struct Read {
 
 /// What tells one state of the file from another: a replaced file is another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     inode: u64,
     size: u64,
     changed: (i64, i64),
@@ -188,7 +195,8 @@ impl Register {
         RegisterError { path: self.path.clone(), reason: error.to_string() }
     }
 
-    fn stamp(&self) -> Result<Option<Stamp>, RegisterError> {
+    /// Which state of the file there is, if any.
+    pub(crate) fn stamp(&self) -> Result<Option<Stamp>, RegisterError> {
         match fs::metadata(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.wrong(&error)),
@@ -227,8 +235,6 @@ impl Register {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -26,8 +26,12 @@ impl Api {
                 self.access_review(&subject(kind, &document)?, &document).await?
             }
             "SelfSubjectRulesReview" => self.rules_review(caller, &document),
-            "SelfSubjectReview" => {
-                json!({"userInfo": {"username": caller.user, "groups": caller.groups}})
+            "SelfSubjectReview" => json!({"userInfo": caller.info()}),
+            "TokenReview" => {
+                let status = self.token_review(&document).await?;
+                // Who asked has it, and nobody else is to see it.
+                object::fields(&mut document, "spec").remove("token");
+                status
             }
             _ => return Err(Status::no_such_path()),
         };
@@ -127,5 +131,5 @@ fn subject(kind: &Kind, document: &Value) -> Result<Caller, Status> {
         let why = "spec.resourceAttributes.namespace: must be that of the review";
         return Err(Status::bad_request(why));
     }
-    Ok(Caller { user: user.into(), groups, impersonator: None })
+    Ok(Caller { user: user.into(), groups, ..Caller::default() })
 }

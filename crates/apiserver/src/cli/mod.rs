@@ -73,6 +73,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
 
+    /// What `tortie up` can be told as well
     #[command(flatten)]
     pub settings: Settings,
 

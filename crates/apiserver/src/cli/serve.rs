@@ -12,9 +12,9 @@ use tortie_store::{Engine, Etcd, EtcdOptions, Local, Tls};
 
 use super::kubeconfig::{Kubeconfig, Proof};
 use super::{Args, Failure, Places, Settings};
-use crate::auth::{MASTERS, Register};
+use crate::auth::{MASTERS, Register, Signer};
 use crate::tls::{Acceptor, Identity, Pki, Source, TlsError, read_roots};
-use crate::{Audit, Door, Options, Rotation, Server};
+use crate::{Audit, Door, Environment, Options, Rotation, Server};
 
 /// How long requests may take to end once the server is told to.
 const GRACE: Duration = Duration::from_secs(5);
@@ -47,7 +47,10 @@ pub(super) async fn serve(args: &Args) -> Result<(), Failure> {
     let store = open(settings, &places).await?;
     let audit = audit(settings, &places)?;
     let users = Some(Register::new(&places.pki()));
-    let options = Options { users, audit: Some(audit), ..Options::default() };
+    let environment = Environment::default();
+    let signer = Signer::open(&places.pki(), &environment).map_err(Failure::unreachable)?;
+    let (signer, audit) = (Some(signer), Some(audit));
+    let options = Options { environment, users, signer, audit, ..Options::default() };
     let server = Server::start(doors, store, options).await.map_err(Failure::unreachable)?;
     let address = server.address().map_err(Failure::unreachable)?;
     let url = url(address, keys.is_some());
@@ -92,8 +95,9 @@ fn make_private(folder: &Path) -> Result<(), Failure> {
 fn audit(settings: &Settings, places: &Places) -> Result<Arc<Audit>, Failure> {
     let rotation = Rotation { size: settings.audit_max_size << 20, keep: settings.audit_keep };
     let path = places.audit();
+    let first = |audit: Audit| if settings.audit_sync { audit.on_disk_first() } else { audit };
     Audit::open(&path, rotation)
-        .map(Arc::new)
+        .map(|audit| Arc::new(first(audit)))
         .map_err(|error| Failure::unreachable(format!("`{}`: {error}", path.display())))
 }
 

@@ -55,6 +55,10 @@ pub struct Settings {
     #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub audit_keep: u32,
 
+    /// Make a change only once what the audit log says of it is on the disk
+    #[arg(long)]
+    pub audit_sync: bool,
+
     /// Log what is needed to debug
     #[arg(long)]
     pub debug: bool,
@@ -108,9 +112,8 @@ impl Settings {
         all.push(text("--audit-keep", &self.audit_keep));
         all.push(text("--log-format", &self.log_format));
         let mut arguments: Vec<OsString> = all.into_iter().map(joined).collect();
-        if self.debug {
-            arguments.push("--debug".into());
-        }
+        let flags = [("--audit-sync", self.audit_sync), ("--debug", self.debug)];
+        arguments.extend(flags.iter().filter(|(_, on)| *on).map(|(flag, _)| flag.into()));
         arguments
     }
 }
@@ -147,7 +150,7 @@ mod tests {
                     || (left_out == "tls-cert-file" && argument == "tls-private-key-file");
                 match argument {
                     _ if left => {}
-                    "debug" => given.push("--debug".into()),
+                    flag @ ("debug" | "audit-sync") => given.push(format!("--{flag}").into()),
                     "listen" => given.push("--listen=[::1]:7".into()),
                     "audit-max-size" | "audit-keep" => given.push(format!("--{argument}=3").into()),
                     "log-format" => given.push("--log-format=json".into()),

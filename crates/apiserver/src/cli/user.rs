@@ -279,7 +279,9 @@ fn write_down(places: &Places, verb: &str, name: &str, said: &Value) -> Result<(
         "name": name, "changes": said,
     });
     let appended = Audit::open(path, Rotation::default()).and_then(|audit| audit.append(&event));
-    appended.map_err(|error| Failure::unreachable(format!("`{}`: {error}", path.display())))
+    appended
+        .map(drop)
+        .map_err(|error| Failure::unreachable(format!("`{}`: {error}", path.display())))
 }
 
 #[cfg(test)]

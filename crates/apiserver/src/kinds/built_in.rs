@@ -263,6 +263,7 @@ const ROWS: &[Row] = &[
     row(("authentication.k8s.io", "v1"), "SelfSubjectReview", "selfsubjectreviews", &[])
         .cluster()
         .question(),
+    row(("authentication.k8s.io", "v1"), "TokenReview", "tokenreviews", &[]).cluster().question(),
     row(CALICO, "BGPConfiguration", "bgpconfigurations", &[]).cluster(),
     row(CALICO, "BGPFilter", "bgpfilters", &[]).cluster(),
     row(CALICO, "BGPPeer", "bgppeers", &[]).cluster(),

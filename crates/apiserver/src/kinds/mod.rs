@@ -137,6 +137,10 @@ impl Kind {
             let (group, kind) = ("policy".into(), "Eviction".into());
             all.push(Subresource { group, kind, verbs: &["create"], ..own("eviction") });
         }
+        if self.is("", "ServiceAccount") {
+            let (group, kind) = ("authentication.k8s.io".into(), "TokenRequest".into());
+            all.push(Subresource { group, kind, verbs: &["create"], ..own("token") });
+        }
         all
     }
 }

@@ -84,7 +84,7 @@ impl Identity {
 }
 
 /// The text of a file with a secret in it: one that has any of these permission bits is none.
-pub(super) fn read_private(path: &Path, exposing: u32) -> Result<String, TlsError> {
+pub(crate) fn read_private(path: &Path, exposing: u32) -> Result<String, TlsError> {
     let fail = |source| TlsError::File { path: path.to_owned(), source };
     let mode = fs::metadata(path).map_err(fail)?.permissions().mode() & 0o7777;
     if mode & exposing != 0 {

@@ -8,6 +8,7 @@ mod pki;
 
 pub use acceptor::{Acceptor, Source};
 pub(crate) use acceptor::{read_files, read_roots};
+pub(crate) use certificate::read_private;
 pub use certificate::{Identity, Subject};
 pub use pki::Pki;
 

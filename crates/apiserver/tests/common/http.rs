@@ -73,6 +73,15 @@ impl Api {
         self.ask(method, path, &[("Content-Type", media)], body.to_string().as_bytes())
     }
 
+    /// The code of the answer; nothing if the server goes away before there is one.
+    pub fn try_ask(self, method: &str, path: &str, body: Option<&Value>) -> Option<u16> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let head = Api::head(method, path, &[("Content-Type", "application/json")], body.len());
+        let mut stream = TcpStream::connect(self.0).ok()?;
+        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).ok()?;
+        Some(Answer::read(stream).code).filter(|code| *code > 0)
+    }
+
     pub fn get(self, path: &str) -> Answer {
         self.ask("GET", path, &[], b"")
     }
@@ -101,6 +110,25 @@ impl Api {
     /// A watch on a connection; its head has been read.
     pub fn watch_on(self, mut stream: TcpStream, path: &str) -> Watch {
         stream.write_all(Api::head("GET", path, &[], 0).as_bytes()).unwrap();
+        Watch::read(Box::new(stream))
+    }
+
+    /// A watch with headers of its own.
+    pub fn watch_with(self, path: &str, headers: &[(&str, &str)]) -> Watch {
+        let mut stream = self.connect();
+        stream.write_all(Api::head("GET", path, headers, 0).as_bytes()).unwrap();
+        Watch::read(Box::new(stream))
+    }
+}
+
+/// A watch that is being read.
+pub struct Watch {
+    lines: BufReader<Box<dyn Read>>,
+}
+
+impl Watch {
+    /// Reads the head of an answer that is a watch.
+    pub fn read(stream: Box<dyn Read>) -> Watch {
         let mut lines = BufReader::new(stream);
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();
@@ -111,18 +139,16 @@ impl Api {
         }
         Watch { lines }
     }
-}
 
-/// A watch that is being read.
-pub struct Watch {
-    lines: BufReader<TcpStream>,
-}
-
-impl Watch {
     /// The next event, with its type; nothing at the end.
     pub fn next(&mut self) -> Option<(String, Value)> {
         let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
+        // Some connections end without saying goodbye.
+        let read = self.lines.read_line(&mut line);
+        assert!(read.is_ok() || line.is_empty(), "{read:?} {line}");
+        if let Err(error) = read {
+            assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{error}");
+        }
         let mut event: Value = serde_json::from_str(&line).ok()?;
         Some((event["type"].as_str()?.to_owned(), event["object"].take()))
     }

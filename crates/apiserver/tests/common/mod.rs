@@ -11,6 +11,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tortie_apiserver::{Door, Options, Server};
@@ -117,6 +118,16 @@ impl Cluster {
     }
 }
 
+/// Waits for what nobody tells of.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < http::DEADLINE, "{what}: not within a minute");
+        #[expect(clippy::disallowed_methods, reason = "nothing tells when others are done")]
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Waits, but not for ever.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(http::DEADLINE, what).await.unwrap()
@@ -145,9 +156,19 @@ fn said(mut command: Command, input: &str) -> Said {
 
 /// Runs kubectl in a home of its own.
 pub fn run_kubectl(home: &Path, arguments: &[&str], input: &str) -> Said {
+    said(kubectl_in(home, arguments), input)
+}
+
+/// Starts kubectl in a home of its own, for what has no end.
+pub fn spawn_kubectl(home: &Path, arguments: &[&str]) -> std::process::Child {
+    let mut command = kubectl_in(home, arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn kubectl_in(home: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(kubectl().unwrap());
     command.args(arguments).env("HOME", home).env_remove("KUBECONFIG");
-    said(command, input)
+    command
 }
 
 /// The kubectl to use: `$KUBECTL`, the one that scripts/ensure.sh fetched, or that of the PATH.

@@ -5,18 +5,36 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tortie_apiserver::cli::{Kubeconfig, Proof};
+use tortie_apiserver::tls::Pki;
+use tortie_apiserver::{Credential, Entry, Register, new_token};
 
-use super::{Said, run_kubectl};
+use super::http::{DEADLINE, Watch};
+use super::{Said, run_kubectl, spawn_kubectl};
 
 /// A running `tortie-apiserver`; killed when dropped.
 pub struct Process {
     child: Child,
     pub url: String,
     data: PathBuf,
+}
+
+/// A user with a kubeconfig.
+pub struct User {
+    pub config: PathBuf,
+    pub token: Option<String>,
+}
+
+impl User {
+    /// The header by which somebody with a token says who they are.
+    pub fn bearer(&self) -> String {
+        format!("Authorization: Bearer {}\r\n", self.token.as_deref().unwrap())
+    }
 }
 
 /// The program of the crate that is tested.
@@ -69,6 +87,43 @@ impl Process {
         path
     }
 
+    /// The kubeconfig of whoever started the server.
+    pub fn own_config(&self) -> PathBuf {
+        self.data.join("kubeconfig")
+    }
+
+    pub fn register(&self) -> Register {
+        Register::new(&self.data.join("pki"))
+    }
+
+    /// Adds a user by a token or a certificate, as `tortie user add` does.
+    pub fn user(&self, name: &str, groups: &[&str], token: bool) -> User {
+        let now = SystemTime::now();
+        let (proof, credential, token) = if token {
+            let (token, kept) = new_token().unwrap();
+            (Proof::Token(token.clone()), kept, Some(token))
+        } else {
+            let pki = Pki::open(&self.data.join("pki"), now.into()).unwrap();
+            let day = time::Duration::days(1);
+            let identity = pki.issue(name, groups.first().copied(), day, now.into()).unwrap();
+            let serial = identity.subject().unwrap().serial;
+            (Proof::Certificate(identity), Credential::Certificate(serial), None)
+        };
+        let entry = Entry {
+            user: name.to_owned(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            credential,
+            created: 0,
+            expires: i64::MAX,
+            revoked: false,
+        };
+        self.register().add(entry, now).unwrap();
+        let own = std::fs::read_to_string(self.own_config()).unwrap();
+        let config = self.data.join(format!("{name}.kubeconfig"));
+        std::fs::write(&config, Kubeconfig::like(&own).unwrap().of(name, &proof)).unwrap();
+        User { config, token }
+    }
+
     /// Runs kubectl with a kubeconfig.
     pub fn kubectl(&self, config: &Path, arguments: &[&str], input: &str) -> Said {
         let config = format!("--kubeconfig={}", config.display());
@@ -76,9 +131,25 @@ impl Process {
         run_kubectl(&self.data, &[&[config.as_str(), cache.as_str()], arguments].concat(), input)
     }
 
+    /// Starts kubectl with a kubeconfig, for what has no end.
+    pub fn spawn(&self, config: &Path, arguments: &[&str]) -> Child {
+        let config = format!("--kubeconfig={}", config.display());
+        let cache = format!("--cache-dir={}", self.data.join("cache").display());
+        spawn_kubectl(&self.data, &[&[config.as_str(), cache.as_str()], arguments].concat())
+    }
+
     /// Gets a path without any credential but what is in `headers`: status and body.
     pub fn get(&self, path: &str, headers: &str) -> (u16, String) {
         https(&self.url, &self.data.join("pki/ca.crt"), &format!("GET {path}"), headers, "")
+    }
+
+    /// Watches a path with some headers.
+    pub fn watch(&self, path: &str, headers: &str) -> Watch {
+        let host = self.url.strip_prefix("https://").unwrap().rsplit_once(':').unwrap().0;
+        let mut stream = connect(&self.url, host, &self.data.join("pki/ca.crt"));
+        // HTTP 1.0: the answer is not in chunks.
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n{headers}\r\n").unwrap();
+        Watch::read(Box::new(stream))
     }
 
     /// What kubectl says to whoever started the server.
@@ -123,18 +194,8 @@ pub fn https_as(
     headers: &str,
     body: &str,
 ) -> (u16, String) {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(root).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     let authority = url.strip_prefix("https://").unwrap();
-    let name = name.to_owned().try_into().unwrap();
-    let client = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = StreamOwned::new(client, TcpStream::connect(authority).unwrap());
+    let mut stream = connect(url, name, root);
     let length = body.len();
     write!(
         stream,
@@ -148,4 +209,22 @@ pub fn https_as(
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// A connection to a server whose certificate must have a name.
+fn connect(url: &str, name: &str, root: &Path) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(root).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let authority = url.strip_prefix("https://").unwrap();
+    let name = name.to_owned().try_into().unwrap();
+    let client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let stream = TcpStream::connect(authority).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    StreamOwned::new(client, stream)
 }
