@@ -38,15 +38,18 @@ impl Api {
         let kind = self.kind("tortie.dev", "v1", "tortieconfigurations")?;
         let page = self.all(&kind, None).await?;
         let documents = page.objects.iter().map(|object| object::decode(&kind, object));
-        let chosen = documents.map(|document| {
-            let names = document.pointer("/spec/compat").and_then(Value::as_array);
-            let names = names.into_iter().flatten().filter_map(Value::as_str);
-            names.filter_map(|name| Compat::parse([name]).ok()).fold(Compat::STRICT, Compat::union)
-        });
+        let chosen = documents.map(|document| chosen_by(&document));
         let chosen = chosen.fold(Compat::STRICT, Compat::union);
         self.standing.choose(chosen);
         Ok(chosen)
     }
+}
+
+/// The points of compatibility that a TortieConfiguration chooses.
+pub(crate) fn chosen_by(configuration: &Value) -> Compat {
+    let names = configuration.pointer("/spec/compat").and_then(Value::as_array);
+    let names = names.into_iter().flatten().filter_map(Value::as_str);
+    names.filter_map(|name| Compat::parse([name]).ok()).fold(Compat::STRICT, Compat::union)
 }
 
 /// What `tortie validate` would say of one document.

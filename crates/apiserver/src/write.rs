@@ -8,7 +8,7 @@ use tortie_store::{Error, Object, Store, When};
 use crate::api::{Api, DEFINITIONS, key, scope, target_key, writing};
 use crate::auth::{Author, Change};
 use crate::defaults::{self, CALICO, TIERED};
-use crate::kinds::Kind;
+use crate::kinds::{Kind, Registry};
 use crate::object;
 use crate::path::Target;
 use crate::prepare::{self, Part};
@@ -235,6 +235,7 @@ impl Api {
         let key = target_key(target)?;
         let is_tier = kind.is(CALICO, "Tier");
         let _empty = if is_tier { Some(self.going.write().await) } else { None };
+        let served = self.registry();
         for _ in 0..TRIES {
             let current = self.find(kind, &key).await?;
             let old = object::decode(kind, &current);
@@ -253,7 +254,7 @@ impl Api {
                 Err(Error::Conflict { .. }) => {}
                 Err(error) => return Err(writing(kind, key.name(), error)),
                 Ok(answer) => {
-                    self.deleted(kind, &key).await?;
+                    self.deleted(kind, &key, &served).await?;
                     return Ok(answer);
                 }
             }
@@ -285,14 +286,19 @@ impl Api {
         Ok(object::decode(kind, &object))
     }
 
-    async fn deleted(self: &Arc<Self>, kind: &Kind, key: &tortie_store::Key) -> Result<(), Status> {
+    /// What follows a deletion; `served` is what was served before it.
+    async fn deleted(
+        self: &Arc<Self>,
+        kind: &Kind,
+        key: &tortie_store::Key,
+        served: &Registry,
+    ) -> Result<(), Status> {
         if kind.is("", "Namespace") {
             self.purge_if_terminating(key.name());
         }
         if kind.is(DEFINITIONS.0, "CustomResourceDefinition") {
-            let before = self.registry();
             self.redefine().await?;
-            self.purge_undefined(&before);
+            self.purge_undefined(served);
         }
         Ok(())
     }

@@ -19,7 +19,8 @@ use std::process::{Child, Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::process::https_as;
+use common::process::{Process, https_as};
+use common::{skipped, until};
 use serde_json::{Value, json};
 
 struct Hook {
@@ -42,7 +43,7 @@ fn decoded(manifests: &str, field: &str) -> Vec<u8> {
 }
 
 impl Hook {
-    fn start() -> Hook {
+    fn start(more: &[&str]) -> Hook {
         let tortie = || Command::new(env!("CARGO_BIN_EXE_tortie"));
         let printed =
             tortie().args(["webhook", "--print-manifests", "--namespace", "policy"]).output();
@@ -59,7 +60,7 @@ impl Hook {
         let mut command = tortie();
         command.args(["webhook", "--listen", "127.0.0.1:0"]);
         command.arg("--tls-cert-file").arg(folder.path().join("tls.crt"));
-        command.arg("--tls-private-key-file").arg(folder.path().join("tls.key"));
+        command.arg("--tls-private-key-file").arg(folder.path().join("tls.key")).args(more);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -103,7 +104,7 @@ fn policy(selector: &str) -> Value {
 
 #[test]
 fn a_cluster_is_told_what_cannot_be_enforced() {
-    let hook = Hook::start();
+    let hook = Hook::start(&[]);
     assert_eq!(hook.ask("GET /readyz", "").0, 200);
     assert_eq!(hook.review("CREATE", &policy("app == 'web'"))["allowed"], true);
     let refused = hook.review("UPDATE", &policy("app = web"));
@@ -120,4 +121,29 @@ fn a_cluster_is_told_what_cannot_be_enforced() {
     ] {
         assert_eq!(hook.ask(request, body).0, expected, "{request} {body}");
     }
+}
+
+#[test]
+fn what_the_cluster_chooses_counts() {
+    if skipped() {
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let server = Process::start(data.path(), &[]);
+    let config = server.own_config();
+    let hook = Hook::start(&["--kubeconfig", config.to_str().unwrap()]);
+    let set = json!({
+        "apiVersion": "projectcalico.org/v3", "kind": "GlobalNetworkSet",
+        "metadata": {"name": "set", "labels": {"pcns.team": "blue"}}, "spec": {"nets": ["192.0.2.0/24"]},
+    });
+    let allowed = || hook.review("CREATE", &set)["allowed"] == true;
+    assert!(!allowed());
+    let choice = json!({
+        "apiVersion": "tortie.dev/v1", "kind": "TortieConfiguration", "metadata": {"name": "default"},
+        "spec": {"compat": ["reserved-labels"]},
+    });
+    server.says_to(&["apply", "-f", "-"], &choice.to_string());
+    until("it is heard of", allowed);
+    server.says(&["delete", "tortieconfiguration", "default"]);
+    until("it is heard of again", || !allowed());
 }

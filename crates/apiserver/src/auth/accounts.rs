@@ -74,7 +74,11 @@ impl Api {
             }
         }
         let spec = request.get("spec").cloned().filter(|spec| !spec.is_null());
-        let wanted: Wanted = serde_json::from_value(spec.unwrap_or_else(|| json!({})))
+        let spec = spec.unwrap_or_else(|| json!({}));
+        if !spec.is_object() {
+            return Err(Status::bad_request("spec: is not an object"));
+        }
+        let wanted: Wanted = serde_json::from_value(spec)
             .map_err(|error| Status::bad_request(format!("spec: {error}")))?;
         let claims = self.claims(target, wanted).await?;
         let until = claims.exp;

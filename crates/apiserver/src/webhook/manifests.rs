@@ -57,13 +57,15 @@ mod tests {
         let expected = [
             "Namespace",
             "ServiceAccount",
+            "ClusterRole",
+            "ClusterRoleBinding",
             "Secret",
             "Service",
             "Deployment",
             "ValidatingWebhookConfiguration",
         ];
         assert_eq!(kinds, expected);
-        let hook = &documents[5]["webhooks"][0];
+        let hook = &documents[7]["webhooks"][0];
         assert_eq!(hook["failurePolicy"], "Fail");
         assert_eq!(hook["clientConfig"]["service"]["namespace"], "policy");
         // Every kind that Tortie gives a meaning is asked about, and exists.

@@ -1,6 +1,7 @@
 //! `tortie webhook`: admission for a real kube-apiserver. It refuses what this server would refuse,
 //! by the same conversion.
 
+mod follow;
 mod manifests;
 mod review;
 mod serve;
@@ -9,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tortie_client::server::Place;
 use tortie_daemon::log;
 use tortie_policy::Compat;
 
@@ -30,8 +32,15 @@ pub struct Args {
     #[arg(long, value_name = "FILE", required_unless_present = "print_manifests")]
     tls_private_key_file: Option<PathBuf>,
 
-    /// Points in which to accept what Calico accepts (docs/compat.md), as the cluster's
-    /// TortieConfiguration has them
+    /// Heed the points of compatibility (docs/compat.md) that the cluster's TortieConfiguration chooses
+    #[arg(long)]
+    follow_configuration: bool,
+
+    /// Which API server has it
+    #[command(flatten)]
+    place: Place,
+
+    /// Points in which to accept what Calico accepts, whatever the cluster chooses
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     compat: Vec<String>,
 
@@ -91,5 +100,6 @@ fn attempt(args: &Args) -> Result<(), Failure> {
     log::init(args.log_format, &filter).map_err(Failure::invalid)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::unreachable)?;
-    runtime.block_on(serve::serve(args.listen, certificate, key, compat))
+    let follow = (args.follow_configuration || args.place.is_said()).then_some(&args.place);
+    runtime.block_on(serve::serve(args.listen, (certificate, key), compat, follow))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::http::{Method, Response, StatusCode};
 use hyper::Request;
@@ -16,9 +17,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tortie_client::server::Place;
 use tortie_daemon::shutdown;
 use tortie_policy::Compat;
 
+use super::follow::{self, Chosen};
 use super::review;
 use crate::body;
 use crate::cli::Failure;
@@ -45,14 +49,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What reviews rest on.
 struct Hook {
     registry: Registry,
-    compat: Compat,
+    chosen: Chosen,
 }
 
 pub(super) async fn serve(
     address: SocketAddr,
-    certificate: &Path,
-    key: &Path,
+    (certificate, key): (&Path, &Path),
     compat: Compat,
+    follow: Option<&Place>,
 ) -> Result<(), Failure> {
     let mut signals = shutdown::Signals::catch().map_err(Failure::unreachable)?;
     let identity = read_files(certificate, key).map_err(Failure::unreachable)?;
@@ -61,7 +65,12 @@ pub(super) async fn serve(
         Failure::unreachable(format!("--listen: cannot listen on `{address}`: {error}"))
     })?;
     let address = listener.local_addr().map_err(Failure::unreachable)?;
-    let hook = Arc::new(Hook { registry: Registry::built_in(), compat });
+    let chosen: Chosen = Arc::new(ArcSwap::from_pointee(compat));
+    let mut following = JoinSet::new();
+    if let Some(place) = follow {
+        following.spawn(follow::follow(follow::find(place).await?, compat, chosen.clone()));
+    }
+    let hook = Arc::new(Hook { registry: Registry::built_in(), chosen });
     let (trigger, drain) = shutdown::drain();
     let serving = tokio::spawn(attend(listener, acceptor.clone(), hook, drain));
     let files = (certificate.to_owned(), key.to_owned());
@@ -137,7 +146,7 @@ impl Hook {
             }
             (&Method::POST, "/validate") => {
                 let document = body::document(&head.headers, &body::read(body, PATIENCE).await?)?;
-                let answer = review::answer(&self.registry, &document, self.compat)?;
+                let answer = review::answer(&self.registry, &document, **self.chosen.load())?;
                 Ok(json_response(StatusCode::OK, answer.to_string()))
             }
             (_, "/healthz" | "/readyz" | "/validate") => Err(Status::method_not_allowed()),
