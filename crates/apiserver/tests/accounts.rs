@@ -53,7 +53,7 @@ impl World {
             "spec": {"token": token, "audiences": audiences}});
         let ask = ["create", "--validate=false", "-f", "-", "-o", "json"];
         let answer = self.server.says_to(&ask, &review.to_string());
-        assert!(!answer.contains(token));
+        assert!(token.is_empty() || !answer.contains(token));
         serde_json::from_str::<Value>(&answer).unwrap()["status"].take()
     }
 
