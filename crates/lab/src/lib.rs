@@ -32,6 +32,7 @@ mod programs;
 mod state;
 mod status;
 mod supervisor;
+mod times;
 mod world;
 
 pub use apply::{Change, Outcome};

@@ -1,6 +1,10 @@
 //! What is asked for, read from the query.
 
+use std::time::Duration;
+
 use percent_encoding::percent_decode_str;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A command to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +28,10 @@ pub(super) struct Logs {
     pub(super) lines: Option<usize>,
     /// How many bytes at most.
     pub(super) bytes: Option<u64>,
+    /// Whether each line is to begin with its time.
+    pub(super) times: bool,
+    /// The time before which nothing is wanted.
+    pub(super) since: Option<OffsetDateTime>,
 }
 
 /// The parameters of a query, decoded.
@@ -37,6 +45,13 @@ fn parameters(query: &str) -> impl Iterator<Item = (&str, String)> {
 
 fn is_true(value: &str) -> bool {
     matches!(value, "1" | "true")
+}
+
+/// So many seconds earlier, or as early as any log can be.
+fn before(now: OffsetDateTime, seconds: u64) -> OffsetDateTime {
+    let seconds = Duration::from_secs(seconds).try_into().ok();
+    let time = seconds.and_then(|seconds| now.checked_sub(seconds));
+    time.unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 impl Exec {
@@ -62,21 +77,24 @@ impl Logs {
     /// Reads it.
     ///
     /// # Errors
-    /// For what cannot be had: the log has no times.
-    pub(super) fn read(query: &str) -> Result<Self, String> {
+    /// For what is no number or no time.
+    pub(super) fn read(query: &str, now: OffsetDateTime) -> Result<Self, String> {
         let mut ask = Self::default();
         for (name, value) in parameters(query) {
             let number =
                 || value.parse::<u64>().map_err(|_| format!("{name}: `{value}`: no number"));
+            let time = || {
+                let time = OffsetDateTime::parse(&value, &Rfc3339);
+                time.map_err(|_| format!("{name}: `{value}`: no time as in RFC 3339"))
+            };
             match name {
                 "follow" => ask.follow = is_true(&value),
                 "previous" => ask.previous = is_true(&value),
                 "tailLines" => ask.lines = Some(usize::try_from(number()?).unwrap_or(usize::MAX)),
                 "limitBytes" => ask.bytes = Some(number()?),
-                "timestamps" if !is_true(&value) => {}
-                "timestamps" | "sinceSeconds" | "sinceTime" => {
-                    return Err(format!("{name}: the lab does not note when a line was printed"));
-                }
+                "timestamps" => ask.times = is_true(&value),
+                "sinceSeconds" => ask.since = Some(before(now, number()?)),
+                "sinceTime" => ask.since = Some(time()?),
                 _ => {}
             }
         }
@@ -99,9 +117,18 @@ mod tests {
 
     #[test]
     fn logs() {
-        let ask = Logs::read("follow=true&tailLines=3&previous=false&timestamps=false").unwrap();
-        assert_eq!(ask, Logs { follow: true, lines: Some(3), ..Logs::default() });
-        assert!(Logs::read("tailLines=x").is_err());
-        assert!(Logs::read("sinceSeconds=3").unwrap_err().starts_with("sinceSeconds: "));
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(100);
+        let read = |query: &str| Logs::read(query, now);
+        let ask = read("follow=true&tailLines=3&previous=false&timestamps=true").unwrap();
+        let want = Logs { follow: true, lines: Some(3), times: true, ..Logs::default() };
+        assert_eq!(ask, want);
+        let since = |query: &str| read(query).unwrap().since.unwrap().unix_timestamp();
+        assert_eq!(since("sinceSeconds=3"), 97);
+        assert_eq!(since("sinceTime=1970-01-01T00%3A01%3A00Z"), 60);
+        for wrong in ["tailLines=x", "sinceSeconds=-1", "sinceTime=yesterday"] {
+            let (name, _) = wrong.split_once('=').unwrap();
+            assert!(read(wrong).unwrap_err().starts_with(&format!("{name}: ")), "{wrong}");
+        }
+        assert_eq!(since("sinceSeconds=18446744073709551615"), 0);
     }
 }

@@ -19,6 +19,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use time::OffsetDateTime;
 use tokio::net::UnixListener;
 
 use crate::Error;
@@ -86,7 +87,8 @@ async fn container_logs(
         Ok(found) => found,
         Err(response) => return *response,
     };
-    let ask = match ask::Logs::read(query.as_deref().unwrap_or_default()) {
+    let now = OffsetDateTime::now_utc();
+    let ask = match ask::Logs::read(query.as_deref().unwrap_or_default(), now) {
         Ok(ask) => ask,
         Err(why) => return refusal(StatusCode::BAD_REQUEST, why),
     };

@@ -1,7 +1,7 @@
 //! One container: started, watched, and started again.
 
 use std::convert::Infallible;
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use crate::inside::container::Reply;
 use crate::inside::sandbox::Sandbox;
 use crate::plan::Restart;
 use crate::status::{ContainerStatus, State};
+use crate::times;
 
 /// The pause before the first restart; each further one waits twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -80,7 +81,9 @@ impl Container {
     }
 
     async fn run_once(&self, env: &Environment) -> Result<ExitStatus, Error> {
-        let mut child = self.start(env).await?;
+        let log = self.new_log()?;
+        let _noting = env.times.watch(&self.log);
+        let mut child = self.start(env, log).await?;
         env.update(&self.pod, &self.name, |c| {
             c.pid = child.id();
             c.started_at = Some(env.now());
@@ -102,9 +105,8 @@ impl Container {
     }
 
     /// Starts it; an error says why its process could not be started.
-    async fn start(&self, env: &Environment) -> Result<Child, Error> {
+    async fn start(&self, env: &Environment, log: File) -> Result<Child, Error> {
         let (own, other) = UnixStream::pair().at("create", "container channel")?;
-        let log = self.new_log()?;
         if let Some(user) = self.sandbox.privileges.user {
             // It may open /dev/stdout anew, which takes more than to have it open.
             std::os::unix::fs::fchown(&log, Some(user), Some(user)).at("change", &self.log)?;
@@ -133,12 +135,7 @@ impl Container {
 
     /// A log for one run; that of the run before is kept beside it.
     fn new_log(&self) -> Result<File, Error> {
-        match fs::rename(&self.log, previous(&self.log)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).at("rename", &self.log);
-            }
-            _ => {}
-        }
+        times::rename(&self.log, &previous(&self.log)).at("rename", &self.log)?;
         open_log(&self.log)
     }
 

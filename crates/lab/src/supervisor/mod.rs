@@ -43,6 +43,7 @@ use crate::net::sysctl;
 use crate::plan::{GATEWAY_NAME, GATEWAY_NAMESPACE, Machine, Settings};
 use crate::state::LabDir;
 use crate::status::{ContainerStatus, Phase, Status};
+use crate::times::Times;
 use crate::{Error, kubelet, programs};
 
 /// How long pods may take to become ready before the lab counts as up without them.
@@ -63,6 +64,8 @@ pub(crate) struct Environment {
     pub(crate) v6: bool,
     /// How the lab is.
     pub(crate) status: watch::Sender<Status>,
+    /// When containers print what.
+    pub(crate) times: Times,
 }
 
 impl Environment {
@@ -74,6 +77,7 @@ impl Environment {
             executable_file: std::env::current_exe().at("find", "/proc/self/exe")?,
             v6: sysctl::has_ipv6(),
             status: watch::Sender::new(Status::new(dir.name().as_str(), dir.kubeconfig())),
+            times: Times::new(),
         })
     }
 
@@ -143,6 +147,7 @@ async fn bring_up(dir: &LabDir, report: &mut Sender) -> Result<(), Error> {
     let api = Api::started(dir).await?;
     prepare(&env, &api, &mut step).await?;
     kubelet::serve(&env)?;
+    tokio::spawn(keep_times(Arc::clone(&env)));
     let node = Node::new(Arc::clone(&env), api, gateway_port).await?;
     tokio::spawn(agent::run(Arc::clone(&env)));
     step("policy in the kernel".to_owned()).await;
@@ -202,6 +207,12 @@ async fn open_gateway(env: Arc<Environment>, listener: TcpListener) {
         Some(SocketAddr::new(address, *service.targets.first()?))
     })
     .await;
+}
+
+async fn keep_times(env: Arc<Environment>) {
+    if let Err(error) = env.times.keep().await {
+        tracing::error!(%error, "when containers print is noted late from now on");
+    }
 }
 
 /// Writes the status file whenever the status changes.

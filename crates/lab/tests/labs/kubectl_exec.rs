@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::cluster::{Cluster, deployment, give};
-use crate::harness::{alive, eventually, kill, outsider, pod, tree};
+use crate::harness::{INJECTED, alive, eventually, outsider, pod, tree, web};
 use crate::terminal::Terminal;
 
 /// A pod of two containers, of which the second is the one that is meant.
@@ -134,6 +134,17 @@ fn a_terminal_is_the_containers_own() {
 }
 
 #[test]
+fn other_users_have_terminals_too() {
+    let Some(cluster) = Cluster::up(&(INJECTED.to_owned() + &web("meshed"))) else {
+        return;
+    };
+    let words = ["exec", "-ti", "meshed", "-c", "istio-proxy", "--", "sh", "-c"];
+    let script = "id -u; tty; echo opened > $(tty)";
+    let shown = Terminal::start(&cluster.command(&[&words[..], &[script]].concat()), 80, 24).end();
+    assert_eq!(shown, (0, "1337\r\n/dev/pts/0\r\nopened\r\n".to_owned()));
+}
+
+#[test]
 fn a_command_ends_with_its_client() {
     let Some(cluster) = Cluster::up(&outsider("p")) else { return };
     let left =
@@ -143,7 +154,7 @@ fn a_command_ends_with_its_client() {
     let mut line = String::new();
     BufReader::new(client.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "started\n");
-    assert!(cluster.process("1001").is_some());
+    eventually("its child", || cluster.process("1001").is_some());
     client.kill().unwrap();
     client.wait().unwrap();
     left("1001");
@@ -174,9 +185,7 @@ fn a_command_ends_with_its_client() {
 fn what_a_command_leaves_behind_lives_on() {
     let Some(cluster) = Cluster::up(&outsider("p")) else { return };
     cluster.ok(&["exec", "p", "--", "sh", "-c", "sleep 1004 > /dev/null 2>&1 &"]);
-    let process = cluster.process("1004").unwrap();
-    assert!(alive(process));
-    kill("-9", process.pid);
+    eventually("what it left", || cluster.process("1004").is_some());
 }
 
 #[test]

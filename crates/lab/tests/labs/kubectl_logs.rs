@@ -2,6 +2,9 @@
 
 use std::io::Read;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use crate::cluster::{Cluster, deployment};
 use crate::harness::{eventually, outsider, pod};
 
@@ -81,4 +84,50 @@ fn a_pods_last_words_are_heard() {
     out.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "bye\n");
     assert!(follower.wait().unwrap().success());
+}
+
+/// The times and the words of a log with times.
+fn times(log: &str) -> Vec<(OffsetDateTime, &str)> {
+    let line = |line: &'_ str| -> (OffsetDateTime, usize) {
+        let (time, _) = line.split_once(' ').unwrap();
+        (OffsetDateTime::parse(time, &Rfc3339).unwrap(), time.len() + 1)
+    };
+    log.lines().map(|text| (line(text).0, &text[line(text).1..])).collect()
+}
+
+#[test]
+fn logs_know_when() {
+    let steps = ", args: ['echo one; echo two; mkfifo /tmp/go; read x < /tmp/go; echo $x; exit 1']";
+    let start = OffsetDateTime::now_utc();
+    let Some(cluster) = Cluster::up(&pod("p", "sh", steps)) else { return };
+    let logs = |words: &[&str]| cluster.ok(&[&["logs", "p"], words].concat());
+    eventually("the first words", || logs(&[]) == "one\ntwo\n");
+    let first = logs(&["--timestamps"]);
+    let [(one, "one"), (two, "two")] = times(&first)[..] else { panic!("{first}") };
+    assert!(start <= one && one <= two && two <= OffsetDateTime::now_utc(), "{first}");
+    assert_eq!(logs(&["--timestamps"]), first, "times do not change");
+    let (_, stamp) = first.split_once('.').unwrap();
+    assert_eq!(stamp.find("Z one"), Some(9), "nanoseconds, as any kubelet");
+
+    // kubectl sends whole seconds.
+    eventually("the next second", || {
+        OffsetDateTime::now_utc().unix_timestamp() > two.unix_timestamp()
+    });
+    let next = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap();
+    let since = format!("--since-time={next}");
+    assert_eq!(logs(&[&since]), "");
+    let mut follower = cluster.start(&["logs", "-f", "p", "--timestamps", &since]);
+    cluster.ok(&["exec", "p", "--", "sh", "-c", "echo three > /tmp/go"]);
+    let mut followed = String::new();
+    follower.stdout.take().unwrap().read_to_string(&mut followed).unwrap();
+    assert!(follower.wait().unwrap().success());
+    let [(three, "three")] = times(&followed)[..] else { panic!("{followed}") };
+    assert!(three > two && three <= OffsetDateTime::now_utc(), "{followed}");
+
+    eventually("the next run", || cluster.run(&["logs", "p", "--previous"], "").0 == 0);
+    let previous = logs(&["--previous", "--timestamps"]);
+    assert_eq!(previous, first + &followed);
+    assert_eq!(logs(&["--previous", &since]), "three\n");
+    assert_eq!(logs(&["--previous", "--since=1h", "--tail=2"]), "two\nthree\n");
+    assert_eq!(logs(&["--previous", "--timestamps", "--limit-bytes=10"]), previous[..10]);
 }
