@@ -26,7 +26,7 @@ use smol_str::SmolStr;
 pub use engine::Engine;
 pub use error::Error;
 #[cfg(feature = "etcd")]
-pub use etcd::{Etcd, EtcdOptions, Tls};
+pub use etcd::{Etcd, EtcdOptions, EtcdUser, Tls};
 pub use feed::Retention;
 pub use key::{InvalidKey, Key, Resource, Scope};
 pub use local::{Clock, Local, Options};

@@ -13,9 +13,12 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Code, ConnectError, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::layout::Root;
+use super::login::{Login, is_stale};
 use super::wire::{
-    CompactionRequest, CompactionResponse, RangeRequest, RangeResponse, ResponseHeader, TxnRequest,
-    TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse,
+    AuthenticateRequest, AuthenticateResponse, CompactionRequest, CompactionResponse, RangeRequest,
+    RangeResponse, ResponseHeader, TxnRequest, TxnResponse, WatchCreateRequest, WatchRequest,
+    WatchResponse,
 };
 use super::{EtcdOptions, Tls};
 use crate::{Error, Revision};
@@ -29,6 +32,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     channel: Channel,
+    login: Option<Login>,
     timeout: Duration,
     seen: Arc<Mutex<Seen>>,
 }
@@ -47,6 +51,8 @@ enum Fault {
     Unreached(String),
     /// It was refused.
     Refused(Error),
+    /// It was refused because of its token.
+    Stale(String),
     /// Its answer was lost.
     Lost(String),
     /// History or size: what to say depends on the request.
@@ -64,6 +70,7 @@ impl Fault {
             Code::ResourceExhausted if named("space exceeded") => {
                 Fault::Refused(Error::Full(format!("etcd: {text}")))
             }
+            _ if is_stale(status) => Fault::Stale(format!("etcd: {text}")),
             Code::InvalidArgument
             | Code::PermissionDenied
             | Code::Unauthenticated
@@ -78,7 +85,9 @@ impl Fault {
     fn of_read(self, asked: Revision) -> Error {
         match self {
             Fault::Refused(error) => error,
-            Fault::Unreached(reason) | Fault::Lost(reason) => Error::Unavailable(reason),
+            Fault::Unreached(reason) | Fault::Lost(reason) | Fault::Stale(reason) => {
+                Error::Unavailable(reason)
+            }
             Fault::Gone => Error::Compacted(asked),
             Fault::Future => Error::Future { asked, current: Revision::ZERO },
         }
@@ -157,7 +166,8 @@ impl Client {
             [one] => one.connect_lazy(),
             _ => Channel::balance_list(endpoints.into_iter()),
         };
-        Ok(Client { channel, timeout: options.timeout, seen: Arc::default() })
+        let login = options.user.clone().map(Login::new);
+        Ok(Client { channel, login, timeout: options.timeout, seen: Arc::default() })
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -194,6 +204,7 @@ impl Client {
     {
         let deadline = Instant::now() + self.timeout;
         let mut last = String::new();
+        let mut renewed = false;
         loop {
             let call = self.attempt(path, request.clone());
             match tokio::time::timeout_at(deadline, call).await {
@@ -202,6 +213,10 @@ impl Client {
                     Fault::Unreached(reason) if Instant::now() + PAUSE < deadline => {
                         last = format!(": {reason}");
                         tokio::time::sleep(PAUSE).await;
+                    }
+                    Fault::Stale(_) if !renewed && self.login.is_some() => {
+                        renewed = true;
+                        self.login.iter().for_each(Login::forget);
                     }
                     fault => return Err(fault),
                 },
@@ -213,7 +228,17 @@ impl Client {
         }
     }
 
+    /// Asks once, as the user we are.
     async fn attempt<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Status>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        self.log_in().await?;
+        self.unary(path, self.signed(request)).await
+    }
+
+    async fn unary<Q, A>(&self, path: &'static str, request: Request<Q>) -> Result<A, Status>
     where
         Q: Message + 'static,
         A: Message + Default + 'static,
@@ -221,8 +246,22 @@ impl Client {
         let mut grpc = self.grpc();
         grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
         let path = PathAndQuery::from_static(path);
-        let answer = grpc.unary(Request::new(request), path, ProstCodec::default()).await?;
-        Ok(answer.into_inner())
+        Ok(grpc.unary(request, path, ProstCodec::default()).await?.into_inner())
+    }
+
+    /// Takes a name and password for a token, if that is needed and has not been done.
+    async fn log_in(&self) -> Result<(), Status> {
+        let due = self.login.as_ref().and_then(|login| Some((login, login.due()?)));
+        let Some((login, request)) = due else { return Ok(()) };
+        let request: Request<AuthenticateRequest> = Request::new(request);
+        let answer = self.unary("/etcdserverpb.Auth/Authenticate", request).await;
+        login.take(answer.map(|answer: AuthenticateResponse| answer.token))
+    }
+
+    fn signed<Q>(&self, request: Q) -> Request<Q> {
+        let mut request = Request::new(request);
+        self.login.iter().for_each(|login| login.show(request.metadata_mut()));
+        request
     }
 
     /// Keys in a range, as they are (if the revision is zero) or were. Tries again for a while
@@ -232,17 +271,18 @@ impl Client {
         let asked = revision(request.revision);
         loop {
             let before = *self.seen();
-            let answer = self.call("/etcdserverpb.KV/Range", request.clone()).await;
-            match answer.map_err(|fault| fault.of_read(asked)) {
+            match self.call("/etcdserverpb.KV/Range", request.clone()).await {
                 Ok(answer) => {
                     let answer: RangeResponse = answer;
                     self.note(before, answer.header.as_ref());
                     return Ok(answer);
                 }
-                Err(Error::Unavailable(_)) if Instant::now() + PAUSE < deadline => {
+                Err(Fault::Unreached(_) | Fault::Lost(_) | Fault::Stale(_))
+                    if Instant::now() + PAUSE < deadline =>
+                {
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(error) => return Err(error),
+                Err(fault) => return Err(fault.of_read(asked)),
             }
         }
     }
@@ -266,8 +306,9 @@ impl Client {
 
     /// The cluster's state, agreed on by its members.
     pub(super) async fn now(&self) -> Result<ResponseHeader, Error> {
-        // The key is of no importance.
-        let answer = self.range(RangeRequest { key: vec![0], ..RangeRequest::default() }).await?;
+        // The key is of no importance, but one that we may read.
+        let (key, _) = Root::Calico.range();
+        let answer = self.range(RangeRequest { key, ..RangeRequest::default() }).await?;
         answer.header.ok_or_else(|| Error::Unavailable("etcd: an answer without a header".into()))
     }
 
@@ -281,7 +322,7 @@ impl Client {
         let create = WatchRequest { create: Some(request) };
         let requests =
             tokio_stream::StreamExt::chain(tokio_stream::once(create), tokio_stream::pending());
-        let mut request = Request::new(requests);
+        let mut request = self.signed(requests);
         // A member without a leader ends the watch instead of leaving it silent.
         request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
         let call = async {

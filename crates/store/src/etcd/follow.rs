@@ -48,7 +48,8 @@ impl From<Error> for Break {
 /// The revision after which history is to begin: some way back, as far as etcd still knows.
 pub(super) async fn beginning(client: &Client, now: Revision) -> Result<Revision, Error> {
     let wanted = Revision::new(now.get().saturating_sub(BACK).max(1));
-    let probe = RangeRequest { key: vec![0], revision: number(wanted), ..RangeRequest::default() };
+    let (key, _) = Root::Calico.range();
+    let probe = RangeRequest { key, revision: number(wanted), ..RangeRequest::default() };
     match client.range(probe).await {
         Ok(_) => Ok(wanted),
         Err(Error::Compacted(_)) => oldest(client, wanted).await,
@@ -58,11 +59,9 @@ pub(super) async fn beginning(client: &Client, now: Revision) -> Result<Revision
 
 /// How far etcd has been compacted, if beyond a revision: it says so to who watches from there.
 async fn oldest(client: &Client, wanted: Revision) -> Result<Revision, Error> {
-    let request = WatchCreateRequest {
-        key: vec![0],
-        start_revision: number(wanted),
-        ..WatchCreateRequest::default()
-    };
+    let (key, _) = Root::Calico.range();
+    let request =
+        WatchCreateRequest { key, start_revision: number(wanted), ..WatchCreateRequest::default() };
     let mut stream = client.watch(request).await?;
     loop {
         match stream.message().await {

@@ -4,6 +4,7 @@
 mod client;
 mod follow;
 mod layout;
+mod login;
 mod wire;
 
 use std::fmt;
@@ -45,6 +46,22 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// A user of an etcd that has users.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EtcdUser {
+    /// The name.
+    pub name: String,
+    /// The password, in clear.
+    pub password: String,
+}
+
+/// Does not show the password.
+impl fmt::Debug for EtcdUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EtcdUser").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// Which etcd, and how.
 #[derive(Clone)]
 pub struct EtcdOptions {
@@ -52,6 +69,8 @@ pub struct EtcdOptions {
     pub endpoints: Vec<String>,
     /// For `https`.
     pub tls: Option<Tls>,
+    /// Who we are, if etcd asks. Needs read and write permission on `/calico/` and `/tortie/`.
+    pub user: Option<EtcdUser>,
     /// How long an answer may take.
     pub timeout: Duration,
     /// How much history is kept at hand for those who watch. Etcd's own is its own business.
@@ -65,16 +84,17 @@ impl EtcdOptions {
     pub fn new(endpoints: Vec<String>) -> EtcdOptions {
         let Options { retention, clock } = Options::default();
         let timeout = Duration::from_secs(5);
-        EtcdOptions { endpoints, tls: None, timeout, retention, clock }
+        EtcdOptions { endpoints, tls: None, user: None, timeout, retention, clock }
     }
 }
 
 impl fmt::Debug for EtcdOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EtcdOptions { endpoints, tls, timeout, retention, .. } = self;
+        let EtcdOptions { endpoints, tls, user, timeout, retention, .. } = self;
         f.debug_struct("EtcdOptions")
             .field("endpoints", endpoints)
             .field("tls", tls)
+            .field("user", user)
             .field("timeout", timeout)
             .field("retention", retention)
             .finish_non_exhaustive()
