@@ -41,6 +41,8 @@ pub(crate) struct Api {
     pub(crate) refused: Refused,
     /// Whether objects may be in namespaces that are not there.
     pub(crate) any_namespace: bool,
+    /// Whether nothing is to be made of its own accord.
+    pub(crate) only_reads: bool,
     /// The kinds that need no definition.
     built_in: Registry,
     registry: ArcSwap<Registry>,
@@ -68,6 +70,7 @@ impl Api {
             audit,
             refused: Refused::default(),
             any_namespace: false,
+            only_reads: false,
             built_in,
             registry,
             defining: Mutex::new(()),

@@ -24,6 +24,9 @@ impl Api {
     pub(crate) async fn boot(self: &Arc<Self>) -> Result<(), Status> {
         self.redefine().await?;
         self.compat().await?;
+        if self.only_reads {
+            return self.follow_roles().await;
+        }
         let namespaces = self.kind("", "v1", "namespaces")?;
         for name in NAMESPACES {
             self.ensure(&namespaces, json!({"metadata": {"name": name}})).await?;

@@ -45,6 +45,9 @@ pub struct Options {
     pub limits: Limits,
     /// Objects may be in namespaces that are not there: for a store that has but a part of a cluster.
     pub any_namespace: bool,
+    /// Nothing is made that is not there, and nothing taken up that was left half done: for who
+    /// only looks into a store that belongs to others.
+    pub only_reads: bool,
     /// Users that were added, and what they are known by.
     pub users: Option<Register>,
     /// What signs tokens of service accounts; without it, they count as long as the server runs.
@@ -165,6 +168,7 @@ impl Server {
         if let Some(signer) = options.signer {
             api.signer = signer;
         }
+        api.only_reads = options.only_reads;
         let api = Arc::new(api);
         if let Err(status) = api.boot().await {
             let said = status.document();
