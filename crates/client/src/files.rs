@@ -184,7 +184,7 @@ fn objects_of(path: &Path, objects: &mut Vec<(Origin, Value)>, errors: &mut Vec<
     };
     for (document, value) in documents.into_iter().enumerate() {
         let origin = Origin { file: path.display().to_string(), document };
-        for object in members(value) {
+        for object in tortie_model::items(value) {
             match ["apiVersion", "kind"]
                 .into_iter()
                 .find(|field| object.get(field).is_none_or(|text| !text.is_string()))
@@ -196,20 +196,6 @@ fn objects_of(path: &Path, objects: &mut Vec<(Origin, Value)>, errors: &mut Vec<
                 }
             }
         }
-    }
-}
-
-/// A document, or the items of a list; nothing of an empty one.
-fn members(mut document: Value) -> Vec<Value> {
-    if document.is_null() {
-        return Vec::new();
-    }
-    let list = document.get("kind").and_then(Value::as_str).is_some_and(|k| k.ends_with("List"));
-    match document.get_mut("items") {
-        Some(Value::Array(items)) if list => {
-            std::mem::take(items).into_iter().flat_map(members).collect()
-        }
-        _ => vec![document],
     }
 }
 

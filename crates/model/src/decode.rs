@@ -74,7 +74,7 @@ pub fn decode(document: Value) -> Result<Vec<Resource>, Vec<DecodeError>> {
 }
 
 /// The documents a document stands for: itself, the items of a list of any depth, or nothing.
-fn items(mut document: Value) -> Vec<Value> {
+pub fn items(mut document: Value) -> Vec<Value> {
     if document.is_null() {
         return Vec::new();
     }

@@ -32,7 +32,7 @@ pub use config::{
     ClusterInformation, ClusterInformationSpec, FelixConfiguration, FelixConfigurationSpec,
     ProtoPort, TortieConfiguration, TortieConfigurationSpec,
 };
-pub use decode::decode;
+pub use decode::{decode, items};
 pub use endpoints::{
     EndpointPort, GlobalNetworkSet, HostEndpoint, HostEndpointSpec, IpNat, NetworkSet,
     NetworkSetSpec, WorkloadEndpoint, WorkloadEndpointPort, WorkloadEndpointSpec,

@@ -9,7 +9,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube::client::{Body, ClientBuilder, ConfigExt};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tokio::net::UnixStream;
 use tower::{BoxError, ServiceExt};
@@ -57,7 +57,7 @@ async fn kubeconfig(
     server: Option<&str>,
 ) -> Result<Config, Error> {
     let names = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(":");
-    let wrong = |error| Error::Place(format!("kubeconfig `{names}`: {error}"));
+    let wrong = |error| Error::Place(format!("kubeconfig `{names}`: {}", reason(&error)));
     let merged = files.iter().try_fold(Kubeconfig::default(), |merged, file| {
         Kubeconfig::read_from(file).and_then(|next| merged.merge(next))
     });
@@ -68,6 +68,17 @@ async fn kubeconfig(
         config.cluster_url = parse(server)?;
     }
     Ok(config)
+}
+
+/// What is wrong with a kubeconfig, without what stands in it: that may be a secret.
+fn reason(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::ReadConfig(error, _) => format!("cannot read the file: {error}"),
+        KubeconfigError::Parse(_) => "it is not the YAML of a kubeconfig".to_owned(),
+        KubeconfigError::LoadContext(name) => format!("there is no context `{name}`"),
+        KubeconfigError::CurrentContextNotSet => "there is no current context".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 fn tcp() -> HttpConnector {
