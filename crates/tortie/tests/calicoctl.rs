@@ -1,4 +1,4 @@
-//! The program under the name calicoctl, against a server and against a real etcd.
+//! The program under the name calicoctl, against a server.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -9,10 +9,7 @@
 
 mod common;
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-
-use common::{Home, Run, Server, no_kubectl, repository, run};
+use common::{Home, Server, no_kubectl, repository, run};
 use serde_json::{Value, json};
 
 const SET: &str = "apiVersion: projectcalico.org/v3
@@ -143,12 +140,19 @@ fn verbs_say_what_scripts_look_for() {
         "Successfully deleted 3 'GlobalNetworkPolicy' resource(s)\n"
     );
 
-    for command in ["ipam", "node", "datastore", "cluster", "convert"] {
-        let absent = fails(&[command, "show", "--all"], "");
-        assert!(
-            absent.starts_with(&format!("`calicoctl {command}` is not part of Tortie\n")),
-            "{absent}"
-        );
+    for (verb, instead) in [
+        ("ipam", "whoever makes a pod does"),
+        ("node", "tortie agent"),
+        ("datastore", "apply -f -"),
+        ("cluster", "tortie explain"),
+        ("convert", "tortie validate"),
+    ] {
+        let absent = server.calicoctl(&[verb, "show", "--all"], "").ended(2).err;
+        let start = format!("`calicoctl {verb}` is not part of Tortie\nhint: ");
+        assert!(absent.starts_with(&start) && absent.contains(instead), "{absent}");
+    }
+    for flags in [["--allow-version-mismatch", "--log-level=debug"], ["-l", "info"]] {
+        ok(&[&["get", "tiers"], &flags[..]].concat(), "");
     }
     let version = ok(&["version"], "");
     assert!(
@@ -264,124 +268,85 @@ fn a_configuration_file_counts_before_the_environment() {
     run(home.calicoctl().args(["get", "tiers"]), "").ended(0);
 }
 
-/// A real etcd; killed when dropped.
-struct Etcd {
-    child: Child,
-    home: Home,
-    url: String,
-}
-
-impl Etcd {
-    fn start() -> Option<Etcd> {
-        let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).status();
-        if !found.is_ok_and(|status| status.success()) {
-            assert!(std::env::var("CI").is_err(), "CI needs the program `etcd`");
-            eprintln!("skipped: there is no program `etcd`");
-            return None;
-        }
-        let home = Home::new();
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (url, peer) = (format!("http://{}", free()), format!("http://{}", free()));
-        let child = home
-            .command("etcd")
-            .arg("--data-dir")
-            .arg(home.path().join("etcd"))
-            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let etcd = Etcd { child, home, url };
-        // It answers once it has elected itself.
-        let ready = (0..60).any(|_| etcd.ctl(&["endpoint", "health"], "").status == 0);
-        assert!(ready, "etcd does not answer");
-        Some(etcd)
+#[test]
+fn workload_endpoints_are_made_of_pods() {
+    if no_kubectl() {
+        return;
     }
-
-    fn ctl(&self, arguments: &[&str], input: &str) -> Run {
-        let mut command = self.home.command("etcdctl");
-        run(command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url]).args(arguments), input)
+    let server = Server::start();
+    let nodes = "apiVersion: v1\nkind: Node\nmetadata: {name: n-1}\n";
+    server.says(&["create", "-f", "-"], nodes);
+    for (name, address) in [("web", "10.65.0.2"), ("ended", "10.65.0.3"), ("new", "")] {
+        let pod = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\n\
+             spec: {{nodeName: n-1, containers: [{{name: m, image: x}}]}}\n"
+        );
+        server.says(&["create", "-f", "-"], &pod);
+        let phase = if name == "ended" { "Succeeded" } else { "Running" };
+        let status = json!({"status": {"phase": phase, "podIP": address}}).to_string();
+        server.kubectl(&["patch", "pod", name, "--subresource=status", "-p", &status], "");
     }
-
-    fn calicoctl(&self, arguments: &[&str], input: &str) -> Run {
-        let mut command = self.home.calicoctl();
-        command.env("DATASTORE_TYPE", "etcdv3").env("ETCD_ENDPOINTS", &self.url);
-        run(command.args(arguments), input)
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    let ok = |arguments: &[&str]| server.calicoctl(arguments, "").ended(0).out;
+    let table = ok(&["get", "wep"]);
+    let lines: Vec<Vec<&str>> = table.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["WORKLOAD", "NODE", "NETWORKS", "INTERFACE"]);
+    assert_eq!(lines[1][..3], ["web", "n-1", "10.65.0.2/32"]);
+    assert!(lines[1][3].starts_with("cali") && lines.len() == 3, "{table}");
+    let wide = ok(&["get", "workloadEndpoints", "-A", "-o", "wide"]);
+    assert!(wide.contains("n--1-k8s-web-eth0") && wide.contains("kns.default,ksa.default.default"));
+    let name = ok(&["get", "weps", "-o", "name"]);
+    assert_eq!(name, "WorkloadEndpoint/n--1-k8s-web-eth0\n");
+    let one: Value =
+        serde_json::from_str(&ok(&["get", "wep", "n--1-k8s-web-eth0", "-o", "json"])).unwrap();
+    assert_eq!(one["metadata"]["labels"]["projectcalico.org/serviceaccount"], "default");
+    assert_eq!(one["spec"]["ipNetworks"], json!(["10.65.0.2/32"]));
+    let fails = |arguments: &[&str]| server.calicoctl(arguments, "").ended(1).err;
+    assert!(fails(&["get", "wep", "none"]).starts_with("resource does not exist: "));
+    let labelled = fails(&["label", "wep", "n--1-k8s-web-eth0", "a=b"]);
+    assert!(
+        labelled.contains("not supported on WorkloadEndpoint\nhint: it is made of a pod"),
+        "{labelled}"
+    );
+    // Nodes are Kubernetes' own, and may be changed.
+    let set = ok(&["label", "nodes", "n-1", "cluster=frontend"]);
+    assert_eq!(set, "Successfully set label cluster on nodes n-1\n");
+    assert!(ok(&["get", "node", "n-1", "-o", "yaml"]).contains("cluster: frontend"));
 }
 
 #[test]
-fn etcd_holds_what_calico_holds() {
-    let Some(etcd) = Etcd::start() else { return };
+fn who_may_not_is_told_what_is_missing() {
+    let server = Server::start();
+    let stranger = server.stranger();
     let policy = repository("examples/yaobank/30-policy.yaml");
-    let said = etcd.calicoctl(&["create", "-f", &policy], "").ended(0);
-    assert_eq!(said.out, "Successfully created 3 'GlobalNetworkPolicy' resource(s)\n");
-    // A namespace is Kubernetes' business, and need not be in etcd.
-    etcd.calicoctl(&["apply", "-f", "-"], &SET.replace("namespace: default", "namespace: shop"))
-        .ended(0);
-    let keys = etcd
-        .ctl(&["get", "--prefix", "--keys-only", "/calico/resources/v3/projectcalico.org/"], "");
-    let keys: Vec<&str> = keys.out.lines().filter(|line| !line.is_empty()).collect();
-    for key in [
-        "globalnetworkpolicies/customer",
-        "networksets/shop/feed",
-        "tiers/default",
-        "felixconfigurations/default",
+    let missing = "missing grants: verb \"get\" on resource \"tiers\", and verb \"list\" on";
+    let said = server.tortie(&["get", "gnp", "--kubeconfig", &stranger], "").ended(1).err;
+    assert!(said.starts_with("error: get: globalnetworkpolicies: "), "{said}");
+    assert!(said.contains("User \"ada\" cannot list") && said.contains(missing), "{said}");
+    let calicoctl = |arguments: &[&str]| {
+        let mut command = server.home.calicoctl();
+        run(command.args(arguments).env("KUBECONFIG", &stranger), "").ended(1).err
+    };
+    let said = calicoctl(&["get", "gnp"]);
+    assert!(said.starts_with("Failed to get resources: connection is unauthorized: "), "{said}");
+    assert!(said.contains(missing), "{said}");
+    let said = calicoctl(&["create", "-f", &policy]);
+    assert!(said.starts_with("Failed to create any 'GlobalNetworkPolicy' resources: ["), "{said}");
+    assert!(said.contains("connection is unauthorized: ") && said.contains("\"create\""), "{said}");
+    server.calicoctl(&["create", "-f", &policy], "").ended(0);
+    for arguments in [
+        ["explain", "--from", "a/b", "--to", "a/c"].as_slice(),
+        &["connectivity", "--ports", "tcp/80"],
+        &["diff", "--staged"],
+        &["stage", "gnp/customer"],
+        &["describe", "gnp", "customer"],
+        &["delete", "gnp", "customer"],
+        &["label", "gnp", "customer", "a=b"],
+        &["patch", "gnp", "customer", "-p", "{}"],
+        &["apply", "-f", &policy],
     ] {
-        assert!(
-            keys.contains(&format!("/calico/resources/v3/projectcalico.org/{key}").as_str()),
-            "{key}: {keys:?}"
-        );
+        let mut command = server.home.tortie();
+        let run = run(command.args(arguments).env("KUBECONFIG", &stranger), "");
+        let refused = run.status == 1 && run.err.contains("missing grant");
+        assert!(refused && run.out.is_empty(), "{arguments:?}: {run:?}");
     }
-    let key = "/calico/resources/v3/projectcalico.org/globalnetworkpolicies/summary";
-    let stored: Value =
-        serde_json::from_str(&etcd.ctl(&["get", "--print-value-only", key], "").out).unwrap();
-    assert_eq!(stored["kind"], "GlobalNetworkPolicy");
-    assert_eq!(stored["apiVersion"], "projectcalico.org/v3");
-    assert_eq!(stored["metadata"]["name"], "summary");
-    assert!(
-        stored["metadata"]["creationTimestamp"].is_string()
-            && stored["metadata"]["uid"].is_string()
-    );
-    assert_eq!(stored["spec"]["selector"], "app == 'summary'");
-
-    // What others write is there.
-    let foreign = json!({
-        "kind": "GlobalNetworkPolicy", "apiVersion": "projectcalico.org/v3",
-        "metadata": {"name": "foreign", "uid": "9f4c", "creationTimestamp": "2026-01-01T00:00:00Z"},
-        "spec": {"order": 7, "selector": "all()", "types": ["Ingress"]},
-    });
-    let key = key.replace("summary", "foreign");
-    etcd.ctl(&["put", &key, &foreign.to_string()], "").ended(0);
-    let wide = etcd.calicoctl(&["get", "gnp", "-o", "wide"], "").ended(0).out;
-    assert!(wide.contains("foreign    default   7       all()"), "{wide}");
-    let patched =
-        etcd.calicoctl(&["patch", "gnp", "foreign", "-p", r#"{"spec": {"order": 8}}"#], "");
-    assert_eq!(patched.ended(0).out, "Successfully patched 1 'GlobalNetworkPolicy' resource\n");
-    let stored: Value =
-        serde_json::from_str(&etcd.ctl(&["get", "--print-value-only", &key], "").out).unwrap();
-    assert_eq!((&stored["spec"]["order"], &stored["metadata"]["uid"]), (&json!(8), &json!("9f4c")));
-    // Admission is that of the server.
-    let wrong = std::fs::read_to_string(&policy).unwrap().replace("app ==", "app =");
-    let refused = etcd.calicoctl(&["apply", "-f", "-"], &wrong).ended(1).err;
-    assert!(refused.contains("error with field spec.selector: "), "{refused}");
-    etcd.calicoctl(&["delete", "gnp", "foreign"], "").ended(0);
-    assert_eq!(etcd.ctl(&["get", &key], "").out, "");
-    let dead = etcd
-        .home
-        .calicoctl()
-        .env("ETCD_ENDPOINTS", "http://127.0.0.1:9")
-        .args(["get", "tiers"])
-        .output()
-        .unwrap();
-    assert_eq!(dead.status.code(), Some(1));
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::config::DEFAULT_FILE;
 use crate::commands::patch::Sort;
+use crate::output::Failure;
 
 /// Manages Calico's resources.
 #[derive(Debug, clap::Parser)]
@@ -21,9 +22,9 @@ const EXAMPLES: &str = "Examples:
   DATASTORE_TYPE=etcdv3 ETCD_ENDPOINTS=http://127.0.0.1:2379 calicoctl get tiers
 
 Which datastore is meant is said by the file of --config or else by the environment: DATASTORE_TYPE,
-KUBECONFIG, ETCD_ENDPOINTS, ETCD_KEY_FILE, ETCD_CERT_FILE, ETCD_CA_CERT_FILE.
+KUBECONFIG, ETCD_ENDPOINTS, ETCD_KEY_FILE, ETCD_CERT_FILE, ETCD_CA_CERT_FILE, ETCD_USERNAME, ETCD_PASSWORD.
 
-Exit status: 0 done; 1 not";
+Exit status: 0 done; 1 not; 2 not part of Tortie";
 
 /// The commands of calicoctl.
 #[derive(Debug, clap::Args)]
@@ -66,6 +67,13 @@ pub(crate) enum Command {
     Validate(FileArgs),
     /// Show the versions of this program and of the cluster
     Version(Version),
+    #[command(flatten)]
+    Absent(Absent),
+}
+
+/// Verbs of Calico's that Tortie does not have.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Absent {
     /// Not part of Tortie
     #[command(disable_help_flag = true)]
     Ipam(Rest),
@@ -81,6 +89,40 @@ pub(crate) enum Command {
     /// Not part of Tortie
     #[command(disable_help_flag = true)]
     Convert(Rest),
+}
+
+impl Absent {
+    /// The verb, and what there is instead.
+    fn instead(&self) -> (&'static str, &'static str) {
+        match self {
+            Absent::Ipam(_) => (
+                "ipam",
+                "Tortie assigns no addresses: whoever makes a pod does; `get wep` shows them",
+            ),
+            Absent::Node(_) => (
+                "node",
+                "a node's part is `tortie agent`; `tortie nft` prints what it has a kernel enforce",
+            ),
+            Absent::Datastore(_) => (
+                "datastore",
+                "`get KIND -A -o yaml` of one and `apply -f -` to the other move resources",
+            ),
+            Absent::Cluster(_) => (
+                "cluster",
+                "`tortie get` and `tortie explain` show how things are, agents have metrics",
+            ),
+            Absent::Convert(_) => (
+                "convert",
+                "resources of projectcalico.org/v3 are read as they are: see `tortie validate`",
+            ),
+        }
+    }
+
+    /// The refusal.
+    pub(crate) fn refused(&self) -> Failure {
+        let (verb, instead) = self.instead();
+        Failure::invalid(format!("`calicoctl {verb}` is not part of Tortie")).hint(instead)
+    }
 }
 
 /// Whatever comes after.

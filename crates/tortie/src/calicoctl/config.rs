@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tortie_store::EtcdUser;
 
 use crate::output::Failure;
 
@@ -44,6 +45,8 @@ pub(crate) struct Etcd {
     pub(crate) authority: Option<Pem>,
     /// Our own certificate and its key.
     pub(crate) identity: Option<(Pem, Pem)>,
+    /// Who we are, if it asks.
+    pub(crate) user: Option<EtcdUser>,
 }
 
 /// PEM, somewhere.
@@ -189,11 +192,9 @@ fn chosen(fields: &Fields, variable: Variable<'_>) -> Result<Datastore, Failure>
 }
 
 fn etcd(fields: &Fields) -> Result<Etcd, Failure> {
-    for field in ["etcdDiscoverySrv", "etcdUsername", "etcdPassword"] {
-        if fields.contains_key(field) {
-            let failure = Failure::invalid(format!("etcd: `{field}` is not supported"));
-            return Err(failure.hint("name the endpoints, and use client certificates"));
-        }
+    if fields.contains_key("etcdDiscoverySrv") {
+        let failure = Failure::invalid("etcd: `etcdDiscoverySrv` is not supported");
+        return Err(failure.hint("name the endpoints: ETCD_ENDPOINTS, or `etcdEndpoints`"));
     }
     let endpoints = fields.get("etcdEndpoints").map(String::as_str).unwrap_or_default();
     let endpoints: Vec<String> =
@@ -211,7 +212,13 @@ fn etcd(fields: &Fields) -> Result<Etcd, Failure> {
         (None, None) => None,
         _ => return Err(Failure::invalid("etcd: a certificate and its key belong together")),
     };
-    Ok(Etcd { endpoints, authority: pem("etcdCACert", "etcdCACertFile"), identity })
+    let text = |field: &str| fields.get(field).cloned();
+    let user = match (text("etcdUsername"), text("etcdPassword")) {
+        (Some(name), Some(password)) => Some(EtcdUser { name, password }),
+        (None, None) => None,
+        _ => return Err(Failure::invalid("etcd: a user's name and its password belong together")),
+    };
+    Ok(Etcd { endpoints, authority: pem("etcdCACert", "etcdCACertFile"), identity, user })
 }
 
 fn kubernetes(fields: &Fields, variable: Variable<'_>) -> Kubernetes {
@@ -349,7 +356,12 @@ mod tests {
             (Some("a: [".to_owned()), vec![], "not YAML"),
             (None, vec![("DATASTORE_TYPE", "consul")], "`consul`"),
             (None, vec![("DATASTORE_TYPE", "etcdv3")], "no endpoints"),
-            (None, vec![("ETCD_ENDPOINTS", "http://a"), ("ETCD_USERNAME", "u")], "etcdUsername"),
+            (None, vec![("ETCD_ENDPOINTS", "http://a"), ("ETCD_USERNAME", "u")], "its password"),
+            (
+                None,
+                vec![("DATASTORE_TYPE", "etcdv3"), ("ETCD_DISCOVERY_SRV", "a")],
+                "etcdDiscoverySrv",
+            ),
             (None, vec![("ETCD_ENDPOINTS", "http://a"), ("ETCD_KEY_FILE", "k")], "belong together"),
         ];
         for (file, variables, want) in cases {
@@ -361,7 +373,11 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_not_shown() {
+    fn secrets_are_not_shown() {
+        let user = [("ETCD_ENDPOINTS", "http://a"), ("CALICO_ETCD_USERNAME", "u")];
+        let with_password = [user[0], user[1], ("CALICO_ETCD_PASSWORD", "secret")];
+        let shown = format!("{:?}", with(None, &with_password).unwrap());
+        assert!(shown.contains("\"u\"") && !shown.contains("secret"), "{shown}");
         assert_eq!(format!("{:?}", Pem::Text("secret".into())), "inline");
     }
 }

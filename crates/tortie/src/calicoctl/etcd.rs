@@ -20,14 +20,21 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Connects to etcd and serves it on a socket that only we can open.
-    pub(super) async fn start(etcd: &Etcd) -> Result<Local, Failure> {
+    /// Connects to etcd and serves it on a socket that only we can open. Who does not write finds
+    /// etcd as it was afterwards.
+    pub(super) async fn start(etcd: &Etcd, writes: bool) -> Result<Local, Failure> {
         let fail = |error: &dyn std::fmt::Display| Failure::unreachable(format!("etcd: {error}"));
-        let store = tortie_store::Etcd::connect(options(etcd)?).await.map_err(|e| fail(&e))?;
+        let store = tortie_store::Etcd::connect(options(etcd)?).await;
+        let store = store.map_err(|error| match error.to_string() {
+            why if why.contains("user name is empty") => {
+                fail(&why).hint("it has users: set ETCD_USERNAME and ETCD_PASSWORD")
+            }
+            why => fail(&why),
+        })?;
         let folder = tempfile::tempdir()?;
         let door = Door::Unix(folder.path().join("api.sock"));
         // Namespaces are Kubernetes' own and need not be here.
-        let options = Options { any_namespace: true, ..Options::default() };
+        let options = Options { any_namespace: true, only_reads: !writes, ..Options::default() };
         let server = tortie_apiserver::Server::start([door], Engine::Etcd(store), options).await;
         let server = server.map_err(|error| fail(&error))?;
         let (trigger, drain) = shutdown::drain();
@@ -65,5 +72,6 @@ fn options(etcd: &Etcd) -> Result<EtcdOptions, Failure> {
             Some(Tls { ca: authority.read()?, identity })
         }
     };
-    Ok(EtcdOptions { tls, ..EtcdOptions::new(etcd.endpoints.clone()) })
+    let user = etcd.user.clone();
+    Ok(EtcdOptions { tls, user, ..EtcdOptions::new(etcd.endpoints.clone()) })
 }

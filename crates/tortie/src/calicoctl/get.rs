@@ -57,7 +57,7 @@ pub(super) fn run(cli: &Cli, args: &args::Get) -> Result<(), Failure> {
         return Err(Failure::refused(why));
     }
     block_on(async {
-        let store = Store::open(cli, &args.which.place).await?;
+        let store = Store::look(cli, &args.which.place).await?;
         let (found, refusals) = find(&store, args).await?;
         show(&shape, args, found)?;
         let failed = refusals.iter().map(|refusal| Failure::refused(refusal.to_string()));

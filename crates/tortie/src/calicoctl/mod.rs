@@ -1,7 +1,8 @@
 //! calicoctl: its verbs, flags, configuration and words, over Tortie's client and admission.
 //!
 //! The program answers to that name, and to `tortie calicoctl`. What it says of success and failure is
-//! worded as scripts expect it, and whatever fails ends with exit status 1.
+//! worded as scripts expect it, and whatever fails ends with exit status 1, but for the verbs that
+//! Tortie does not have: 2.
 
 mod args;
 mod config;
@@ -22,8 +23,6 @@ use clap::Parser;
 use args::Command;
 pub(crate) use args::{Calicoctl, Cli};
 
-use crate::output::Failure;
-
 /// Runs as calicoctl if that is what the program is called by.
 pub(crate) fn run_by_name(mut arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let name = arguments.next()?;
@@ -43,14 +42,7 @@ pub(crate) fn run_by_name(mut arguments: impl Iterator<Item = OsString>) -> Opti
 
 /// Runs a command.
 pub(crate) fn run(cli: &Cli) -> ExitCode {
-    match execute(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.plain().report_bare(),
-    }
-}
-
-fn execute(cli: &Cli) -> Result<(), Failure> {
-    match &cli.command {
+    let done = match &cli.command {
         Command::Create(args) => verbs::create(cli, args),
         Command::Apply(args) => verbs::apply(cli, args),
         Command::Replace(args) => verbs::replace(cli, args),
@@ -60,14 +52,10 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
         Command::Validate(args) => verbs::validate(args),
         Command::Get(args) => get::run(cli, args),
         Command::Version(args) => version::run(cli, args),
-        Command::Ipam(_) => absent("ipam", "Tortie assigns no addresses"),
-        Command::Node(_) => absent("node", "the agent of a node is `tortie agent`"),
-        Command::Datastore(_) => absent("datastore", "`get -o yaml` and `apply -f` move resources"),
-        Command::Cluster(_) => absent("cluster", "`tortie` has no diagnostics bundle"),
-        Command::Convert(_) => absent("convert", "resources of Calico 2 are not read"),
+        Command::Absent(verb) => return verb.refused().report_bare(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.plain().report_bare(),
     }
-}
-
-fn absent(command: &str, instead: &str) -> Result<(), Failure> {
-    Err(Failure::refused(format!("`calicoctl {command}` is not part of Tortie")).hint(instead))
 }

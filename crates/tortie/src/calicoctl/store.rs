@@ -102,14 +102,23 @@ fn said(error: &Error) -> String {
 }
 
 impl Store {
-    /// Finds the datastore and connects to it.
+    /// Finds the datastore and connects to it, to write.
     pub(super) async fn open(cli: &Cli, place: &Where) -> Result<Store, Failure> {
+        Store::connected(cli, place, true).await
+    }
+
+    /// The same for who only reads.
+    pub(super) async fn look(cli: &Cli, place: &Where) -> Result<Store, Failure> {
+        Store::connected(cli, place, false).await
+    }
+
+    async fn connected(cli: &Cli, place: &Where, writes: bool) -> Result<Store, Failure> {
         let variable = |name: &str| std::env::var(name).ok();
         let (server, needs) =
             match config::datastore(&place.config, cli.context.as_deref(), &variable)? {
                 Datastore::Kubernetes(kubernetes) => connect(kubernetes).await?,
                 Datastore::Etcd(etcd) => {
-                    let local = Local::start(&etcd).await?;
+                    let local = Local::start(&etcd, writes).await?;
                     (local.server().await?, Needs::Server(local))
                 }
             };

@@ -8,6 +8,7 @@ use tortie_client::server::Patch;
 
 use super::args::{self, Cli, FileArgs, HowToRead, Which};
 use super::store::{Refusal, Store, Target, revision};
+use super::virtual_kinds;
 use crate::commands::patch::{Sort, either, parse};
 use crate::output::{Failure, text};
 use crate::remote::block_on;
@@ -194,7 +195,7 @@ pub(super) fn patch(cli: &Cli, args: &args::Patch) -> Result<(), Failure> {
     let patch = parse(&args.patch)?;
     block_on(async {
         let store = Store::open(cli, &args.place).await?;
-        let served = store.kind(&args.kind)?;
+        let served = virtual_kinds::changed(&store, &args.kind)?;
         let fail = |refusal: Refusal| {
             let kind = &served.kind.kind;
             Failure::refused(format!("Failed to patch '{kind}' resource: {refusal}"))
@@ -222,7 +223,8 @@ pub(super) fn label(cli: &Cli, args: &args::Label) -> Result<(), Failure> {
         let store = Store::open(cli, &args.place).await?;
         let failed =
             |why: Refusal| Failure::refused(format!("failed to get {kind} {name}, error {why}"));
-        let target = store.place(store.kind(kind)?, name, "").map_err(failed)?;
+        let target =
+            store.place(virtual_kinds::changed(&store, kind)?, name, "").map_err(failed)?;
         let before = store.get(&target).await.map_err(failed)?;
         let labels = before.pointer("/metadata/labels");
         let there = labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);

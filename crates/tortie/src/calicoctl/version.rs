@@ -17,7 +17,7 @@ pub(super) fn run(cli: &Cli, args: &args::Version) -> Result<(), Failure> {
         return Ok(());
     }
     block_on(async {
-        let store = Store::open(cli, &args.place).await?;
+        let store = Store::look(cli, &args.place).await?;
         let fail = |why: &str| {
             Failure::refused(format!("Unable to retrieve Cluster Version or Type: {why}"))
         };

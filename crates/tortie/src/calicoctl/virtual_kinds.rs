@@ -20,6 +20,18 @@ pub(super) fn kind<'s>(store: &'s Store, word: &str) -> Result<&'s Served, Failu
     made.map_or_else(|| store.kind(word), Ok)
 }
 
+/// The kind of a word, for who changes fields: those of workload endpoints are the pods'.
+pub(super) fn changed<'s>(store: &'s Store, word: &str) -> Result<&'s Served, Failure> {
+    match kind(store, word)? {
+        served if std::ptr::eq(served, &store.endpoints) => {
+            let kind = &served.kind.kind;
+            let failure = Failure::refused(format!("operation update is not supported on {kind}"));
+            Err(failure.hint("it is made of a pod: change that, such as by `tortie label pod`"))
+        }
+        served => Ok(served),
+    }
+}
+
 /// A kind that is made of others, if no server has it as it is.
 fn of<'s>(store: &'s Store, kind: &str) -> Option<&'s Served> {
     match kind {

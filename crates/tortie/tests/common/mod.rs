@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -90,11 +91,17 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Server {
+        Server::with(&[])
+    }
+
+    /// With flags of the test's own.
+    pub fn with(flags: &[&str]) -> Server {
         let home = Home::new();
         let mut command = home.tortie();
         command
             .args(["apiserver", "--listen", "127.0.0.1:0", "--data"])
-            .arg(home.path().join("data"));
+            .arg(home.path().join("data"))
+            .args(flags);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -125,6 +132,17 @@ impl Server {
         run.out
     }
 
+    /// Makes a user with no rights but those that everybody has, and says where its kubeconfig is.
+    pub fn stranger(&self) -> String {
+        let data = self.home.path().join("data");
+        let file = self.home.path().join("stranger");
+        let mut command = self.home.tortie();
+        command.args(["user", "add", "ada", "--data"]).arg(&data).arg("--output").arg(&file);
+        let made = run(&mut command, "");
+        assert_eq!(made.status, 0, "{made:?}");
+        file.to_str().unwrap().to_owned()
+    }
+
     /// Runs calicoctl.
     pub fn calicoctl(&self, arguments: &[&str], input: &str) -> Run {
         run(self.home.calicoctl().args(arguments).env("KUBECONFIG", self.kubeconfig()), input)
@@ -141,6 +159,63 @@ impl Server {
 }
 
 impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A real etcd; killed when dropped.
+pub struct Etcd {
+    child: Child,
+    pub home: Home,
+    pub url: String,
+}
+
+impl Etcd {
+    pub fn start() -> Option<Etcd> {
+        let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).status();
+        if !found.is_ok_and(|status| status.success()) {
+            assert!(std::env::var("CI").is_err(), "CI needs the program `etcd`");
+            eprintln!("skipped: there is no program `etcd`");
+            return None;
+        }
+        let home = Home::new();
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (url, peer) = (format!("http://{}", free()), format!("http://{}", free()));
+        let child = home
+            .command("etcd")
+            .arg("--data-dir")
+            .arg(home.path().join("etcd"))
+            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let etcd = Etcd { child, home, url };
+        // It answers once it has elected itself.
+        let ready = (0..60).any(|_| etcd.ctl(&["endpoint", "health"], "").status == 0);
+        assert!(ready, "etcd does not answer");
+        Some(etcd)
+    }
+
+    /// Runs etcdctl.
+    pub fn ctl(&self, arguments: &[&str], input: &str) -> Run {
+        let mut command = self.home.command("etcdctl");
+        run(command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url]).args(arguments), input)
+    }
+
+    /// Runs calicoctl on it.
+    pub fn calicoctl(&self, arguments: &[&str], input: &str) -> Run {
+        let mut command = self.home.calicoctl();
+        command.env("DATASTORE_TYPE", "etcdv3").env("ETCD_ENDPOINTS", &self.url);
+        run(command.args(arguments), input)
+    }
+}
+
+impl Drop for Etcd {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
