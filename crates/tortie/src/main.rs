@@ -10,7 +10,7 @@ mod show;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::label::{self, Pairs};
 use crate::commands::send;
@@ -105,6 +105,8 @@ enum Command {
     Lab(tortie_lab::cli::LabArgs),
     /// Play a scripted tutorial on a lab
     Demo(commands::demo::Args),
+    /// Print what a shell needs to complete commands
+    Completion(commands::completion::Args),
 }
 
 fn main() -> ExitCode {
@@ -143,6 +145,7 @@ fn main() -> ExitCode {
         Command::Authz(args) => return tortie_authz::cli::run(args),
         Command::Lab(args) => tortie_lab::cli::run(args).map_err(Failure::from),
         Command::Demo(args) => commands::demo::run(&args),
+        Command::Completion(args) => commands::completion::run(Cli::command(), &args),
     };
     match result {
         Ok(status) => ExitCode::from(status),
@@ -152,8 +155,6 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use tortie_client::server::{Delete, Error, Select, Served};
+use serde_json::Value;
+use tortie_client::server::{Delete, Error, Served};
 
 use crate::output::{Failure, YES, text};
-use crate::remote::change::{DryRun, each};
+use crate::remote::change::{Trial, each};
 use crate::remote::manifest::Manifests;
+use crate::remote::words::{Selection, Wanted};
 use crate::remote::{Session, Whereabouts, block_on, failure, name, resource};
 
 const EXAMPLES: &str = "Examples:
@@ -28,13 +30,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     manifests: Manifests,
 
-    /// All objects of the kind with these labels
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    selector: Option<String>,
-
-    /// All objects of the kind in the namespace
-    #[arg(long)]
-    all: bool,
+    #[command(flatten)]
+    selection: Selection,
 
     /// What is not there is done
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
@@ -56,17 +53,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     timeout: u64,
 
-    /// Try it without doing it
-    #[arg(
-        long,
-        value_enum,
-        default_value_t,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "server",
-        value_name = "none|client|server"
-    )]
-    dry_run: DryRun,
+    #[command(flatten)]
+    trial: Trial,
 
     #[command(flatten)]
     whereabouts: Whereabouts,
@@ -91,7 +79,7 @@ impl Args {
             Cascade::Orphan => "Orphan",
         });
         Delete {
-            dry_run: self.dry_run == DryRun::Server,
+            dry_run: self.trial.is_dry(),
             propagation: propagation.map(str::to_owned),
             grace_seconds: self.grace_period,
             ..Delete::default()
@@ -107,7 +95,7 @@ impl Args {
         name: &str,
     ) -> Result<(), Failure> {
         let fail = |error: &Error| failure(format_args!("delete: {}", resource(served)), error);
-        if self.dry_run != DryRun::Client {
+        if self.trial.is_sent() {
             let delete = self.delete();
             let gone = session.delete(served, namespace, name, &delete, self.wait);
             let gone = match self.timeout {
@@ -121,38 +109,15 @@ impl Args {
                 gone => gone.map_err(|error| fail(&error))?,
             }
         }
-        let dry = match self.dry_run {
-            DryRun::None => "",
-            DryRun::Client => " (dry run)",
-            DryRun::Server => " (server dry run)",
-        };
-        text(format_args!("{} \"{name}\" deleted{dry}\n", resource(served)))
+        let (what, dry) = (resource(served), self.trial.told());
+        text(format_args!("{what} \"{name}\" deleted{dry}\n"))
     }
 
     /// The names meant for a kind: those given, or those that exist and are selected.
-    async fn names(
-        &self,
-        session: &Session,
-        served: &Served,
-        given: Vec<String>,
-    ) -> Result<Vec<String>, Failure> {
-        match (given.is_empty(), &self.selector, self.all) {
-            (false, None, false) => return Ok(given),
-            (false, ..) => {
-                return Err(Failure::invalid("names, --selector and --all exclude each other"));
-            }
-            (true, None, false) => {
-                let failure = Failure::invalid(format!("delete: which {}?", served.kind.plural));
-                return Err(failure.hint("give names, --selector or --all"));
-            }
-            (true, ..) => {}
-        }
-        let labels = self.selector.clone().unwrap_or_default();
-        let select = Select { labels, fields: String::new() };
-        let namespace = session.scope(&served.kind, false);
-        let list = session.server.list(&served.kind, namespace, &select).await;
-        let list = list.map_err(|error| failure(&served.kind.plural, &error))?;
-        Ok(list.items.iter().map(|object| name(object).to_owned()).collect())
+    async fn names(&self, session: &Session, wanted: Wanted<'_>) -> Result<Vec<String>, Failure> {
+        let found = self.selection.objects(session, &wanted).await?;
+        let names = |found: Vec<Value>| found.iter().map(|one| name(one).to_owned()).collect();
+        Ok(found.map_or(wanted.names, names))
     }
 }
 
@@ -176,9 +141,10 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
         }
         let mut failed = Ok(());
         for wanted in session.wanted(&args.objects)? {
-            let namespace = session.scope(&wanted.served.kind, false);
-            for name in args.names(&session, wanted.served, wanted.names).await? {
-                let one = args.one(&session, wanted.served, namespace, &name).await;
+            let served = wanted.served;
+            let namespace = session.scope(&served.kind, false);
+            for name in args.names(&session, wanted).await? {
+                let one = args.one(&session, served, namespace, &name).await;
                 failed = crate::remote::change::both(failed, one);
             }
         }

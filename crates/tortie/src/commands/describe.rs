@@ -1,9 +1,11 @@
 //! `tortie describe`: everything about objects, for people.
 
 use serde_json::Value;
-use tortie_client::server::{Select, Served};
+use tortie_client::server::Select;
 
 use crate::output::{Failure, YES, text};
+use crate::remote::change::both;
+use crate::remote::words::Wanted;
 use crate::remote::{Session, Whereabouts, block_on, failure, name};
 use crate::show::describe;
 
@@ -41,35 +43,51 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     block_on(async {
         let session = args.whereabouts.open().await?;
-        let mut shown = Vec::new();
-        for wanted in session.wanted(&args.objects)? {
-            for object in objects(args, &session, wanted.served, &wanted.names).await? {
+        let asked = session.wanted(&args.objects)?;
+        let (mut shown, mut failed) = (Vec::new(), Ok(()));
+        for wanted in &asked {
+            let (objects, result) = args.objects(&session, wanted).await;
+            failed = both(failed, result);
+            for object in objects {
                 shown.push(describe::text(&object, &events(&session, &object).await));
             }
         }
-        text(shown.join("\n\n"))
+        if shown.is_empty() && failed.is_ok() {
+            let namespaced = asked.iter().any(|wanted| wanted.served.kind.namespaced);
+            session.tell_nothing(namespaced && !args.all_namespaces);
+        }
+        text(shown.join("\n\n"))?;
+        failed
     })?;
     Ok(YES)
 }
 
-async fn objects(
-    args: &Args,
-    session: &Session,
-    served: &Served,
-    names: &[String],
-) -> Result<Vec<Value>, Failure> {
-    let kind = &served.kind;
-    let fail = |error| failure(format_args!("describe: {}", kind.plural), &error);
-    let namespace = session.scope(kind, args.all_namespaces);
-    if names.is_empty() {
-        let select = Select { labels: args.selector.clone(), fields: String::new() };
-        return Ok(session.server.list(kind, namespace, &select).await.map_err(fail)?.items);
+impl Args {
+    /// The objects that are there, and what is to be said of the others.
+    async fn objects(
+        &self,
+        session: &Session,
+        wanted: &Wanted<'_>,
+    ) -> (Vec<Value>, Result<(), Failure>) {
+        let kind = &wanted.served.kind;
+        let fail = |error| failure(format_args!("describe: {}", kind.plural), &error);
+        let namespace = session.scope(kind, self.all_namespaces);
+        if wanted.names.is_empty() {
+            let select = Select { labels: self.selector.clone(), fields: String::new() };
+            return match session.server.list(kind, namespace, &select).await {
+                Ok(list) => (list.items, Ok(())),
+                Err(error) => (Vec::new(), Err(fail(error))),
+            };
+        }
+        let (mut objects, mut failed) = (Vec::new(), Ok(()));
+        for name in &wanted.names {
+            match session.server.get(kind, namespace, name).await {
+                Ok(object) => objects.push(object),
+                Err(error) => failed = both(failed, Err(fail(error))),
+            }
+        }
+        (objects, failed)
     }
-    let mut objects = Vec::new();
-    for name in names {
-        objects.push(session.server.get(kind, namespace, name).await.map_err(fail)?);
-    }
-    Ok(objects)
 }
 
 /// What happened to an object. Who may not see that sees the object all the same.

@@ -10,7 +10,7 @@ use tortie_client::server::Place;
 use tortie_policy::{Cell, Cluster, Matrix, PortMatch, PortSpec, Protocol, TraceEntry, Word};
 
 use super::explain::entry_text;
-use crate::input::{Chosen, chosen};
+use crate::input::Chosen;
 use crate::output::{Failure, Format, NO, Progress, YES, json, text, warn};
 use crate::remote::live;
 
@@ -113,8 +113,7 @@ impl Args {
         }
         let changes = files::load(&self.new, self.recursive)?;
         warn(&changes.warnings);
-        let new = chosen(&state.changed(changes), self.chosen.compat())?;
-        Ok((old, new))
+        Ok((old, state.changed(changes, self.chosen.compat())?))
     }
 }
 
@@ -221,6 +220,9 @@ fn table(changes: &[Change]) -> String {
             }
         }
     }
-    let _ = writeln!(table, "{} verdicts change", changes.len());
+    let _ = match changes.len() {
+        1 => writeln!(table, "1 verdict changes"),
+        several => writeln!(table, "{several} verdicts change"),
+    };
     table
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tortie_client::server::{ApiKind, Event, Select, Served, Wanted as Follow};
 
 use crate::output::{Failure, YES, json, text};
+use crate::remote::change::both;
 use crate::remote::manifest::Manifests;
 use crate::remote::words::Wanted;
 use crate::remote::{Session, Whereabouts, block_on, failure, name, reference};
@@ -123,9 +124,8 @@ impl Args {
         }
         let wanted = session.wanted(&self.objects)?;
         if self.all_namespaces && wanted.iter().any(|wanted| !wanted.names.is_empty()) {
-            return Err(Failure::invalid(
-                "--all-namespaces: an object of a name is in one namespace",
-            ));
+            let failure = Failure::invalid("--all-namespaces: an object is in one namespace");
+            return Err(failure.hint("say which by -n, or leave out the names"));
         }
         let place = |Wanted { served, names }: Wanted<'s>| {
             let namespace = session.scope(&served.kind, self.all_namespaces).map(str::to_owned);
@@ -181,7 +181,7 @@ async fn tables(
             match args.there(one, table.await) {
                 Ok(Some(table)) => join(&mut grids, Grid::of(&table, choice)),
                 Ok(None) => {}
-                Err(failure) => failed = crate::remote::change::both(failed, Err(failure)),
+                Err(failure) => failed = both(failed, Err(failure)),
             }
         }
     }
@@ -189,7 +189,8 @@ async fn tables(
     let shown: Vec<String> = grids.iter().map(|grid| grid.text(!args.no_headers)).collect();
     text(shown.join("\n"))?;
     if grids.is_empty() && failed.is_ok() && !args.ignore_not_found {
-        nothing(session, asked, args.all_namespaces);
+        let namespaced = asked.iter().any(|one| one.kind().namespaced);
+        session.tell_nothing(namespaced && !args.all_namespaces);
     }
     failed
 }
@@ -202,14 +203,6 @@ fn join(grids: &mut Vec<Grid>, grid: Grid) {
     }
 }
 
-fn nothing(session: &Session, asked: &[Asked<'_>], all: bool) {
-    let namespaced = asked.iter().any(|one| one.kind().namespaced);
-    match namespaced && !all {
-        true => eprintln!("no resources found in namespace {}", session.namespace),
-        false => eprintln!("no resources found"),
-    }
-}
-
 async fn documents(
     args: &Args,
     session: &Session,
@@ -219,10 +212,9 @@ async fn documents(
     let mut objects = Vec::new();
     let mut failed = Ok(());
     for one in asked {
-        match fetched(args, session, one).await {
-            Ok(found) => objects.extend(found.into_iter().map(|object| (one.served, object))),
-            Err(failure) => failed = crate::remote::change::both(failed, Err(failure)),
-        }
+        let (found, result) = fetched(args, session, one).await;
+        objects.extend(found.into_iter().map(|object| (one.served, object)));
+        failed = both(failed, result);
     }
     if objects.is_empty() && failed.is_err() {
         return failed;
@@ -235,18 +227,28 @@ async fn documents(
     failed
 }
 
-async fn fetched(args: &Args, session: &Session, one: &Asked<'_>) -> Result<Vec<Value>, Failure> {
+/// The objects that are there, and what is to be said of the others.
+async fn fetched(
+    args: &Args,
+    session: &Session,
+    one: &Asked<'_>,
+) -> (Vec<Value>, Result<(), Failure>) {
     let namespace = one.namespace.as_deref();
     if one.names.is_empty() {
-        let list = session.server.list(one.kind(), namespace, &args.select()).await;
-        return list.map(|list| list.items).map_err(|error| refused(one, &error));
+        return match session.server.list(one.kind(), namespace, &args.select()).await {
+            Ok(list) => (list.items, Ok(())),
+            Err(error) => (Vec::new(), Err(refused(one, &error))),
+        };
     }
-    let mut objects = Vec::new();
+    let (mut objects, mut failed) = (Vec::new(), Ok(()));
     for name in &one.names {
         let found = session.server.get(one.kind(), namespace, name).await;
-        objects.extend(args.there(one, found)?);
+        match args.there(one, found) {
+            Ok(found) => objects.extend(found),
+            Err(failure) => failed = both(failed, Err(failure)),
+        }
     }
-    Ok(objects)
+    (objects, failed)
 }
 
 fn shown(
@@ -301,6 +303,8 @@ async fn watch(args: &Args, session: &Session, asked: &Asked<'_>) -> Result<(), 
                     view.show(object).await?;
                 }
             }
+            (Event::Gone { object, .. }, Some(there)) => drop(there.remove(&place(&object))),
+            (Event::Gone { object, .. }, None) => view.gone(&object),
             (Event::Away { reason }, _) => eprintln!("warning: {reason}"),
             (Event::Missing { kind }, _) => {
                 return Err(Failure::refused(format!("the server has no {}", kind.plural)));
@@ -351,6 +355,11 @@ impl View<'_> {
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(refused(self.asked, &error)),
         }
+    }
+
+    /// Its last state need not be known, so it has no line of its own among the others.
+    fn gone(&self, object: &Value) {
+        eprintln!("note: {} is gone", reference(self.asked.served, name(object)));
     }
 
     /// Whether to write headings: once.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use tortie_client::server::{Patch, Select, Served};
+use tortie_client::server::{Patch, Served};
 
 use crate::output::{Failure, YES, text};
 use crate::remote::change::{Done, Manner, both};
 use crate::remote::manifest::Manifests;
+use crate::remote::words::Selection;
 use crate::remote::{Session, Whereabouts, block_on, failure, name, reference, write};
 use crate::show::jsonpath::shown;
 
@@ -79,13 +80,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     manifests: Manifests,
 
-    /// All objects of the kind with these labels
-    #[arg(short = 'l', long, value_name = "SELECTOR")]
-    selector: Option<String>,
-
-    /// All objects of the kind in the namespace
-    #[arg(long)]
-    all: bool,
+    #[command(flatten)]
+    selection: Selection,
 
     /// Replace other values
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
@@ -165,19 +161,16 @@ impl Args {
             }
             return Ok(objects);
         }
+        // A list is of everything, unless something is chosen.
+        let everything = Selection::everything();
         for wanted in session.wanted(words)? {
+            let all = self.list && wanted.names.is_empty() && !self.selection.is_given();
+            let selection = if all { &everything } else { &self.selection };
             let kind = &wanted.served.kind;
+            let selected = selection.objects(session, &wanted).await?;
+            objects.extend(selected.into_iter().flatten().map(|object| (wanted.served, object)));
             let namespace = session.scope(kind, false);
             let fail = |error| failure(&kind.plural, &error);
-            if wanted.names.is_empty() && (self.all || self.selector.is_some() || self.list) {
-                let labels = self.selector.clone().unwrap_or_default();
-                let select = Select { labels, fields: String::new() };
-                let list = session.server.list(kind, namespace, &select).await.map_err(fail)?;
-                objects.extend(list.items.into_iter().map(|object| (wanted.served, object)));
-            } else if wanted.names.is_empty() {
-                let failure = Failure::invalid(format!("which {}?", kind.plural));
-                return Err(failure.hint("give names, --selector or --all"));
-            }
             for name in &wanted.names {
                 let object = session.server.get(kind, namespace, name).await.map_err(fail)?;
                 objects.push((wanted.served, object));
@@ -208,11 +201,11 @@ async fn one(
             return Err(failure.hint("use --overwrite to change it"));
         }
     }
-    let after = match args.manner.is_sent() {
+    let after = match args.manner.trial.is_sent() {
         false => object.clone(),
         true => {
             let changed =
-                change(pairs, session, served, object, changes, args.manner.is_dry()).await;
+                change(pairs, session, served, object, changes, args.manner.trial.is_dry()).await;
             changed.map_err(|error| failure(&place, &error))?
         }
     };

@@ -1,6 +1,7 @@
 //! One module per command: its arguments, and `run`, which gives the exit status.
 
 pub(crate) mod calc;
+pub(crate) mod completion;
 pub(crate) mod connectivity;
 pub(crate) mod delete;
 pub(crate) mod demo;

@@ -77,18 +77,22 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
         let fail = |error| failure(format_args!("patch: {}", reference(served, &object)), &error);
         let before = session.server.get(&served.kind, namespace, &object).await.map_err(fail)?;
         let send = async |sort: Sort| {
-            let (kind, write) = (&served.kind, write(args.manner.is_dry()));
+            let (kind, write) = (&served.kind, write(args.manner.trial.is_dry()));
             session.server.patch(kind, namespace, &object, &sort.of(patch.clone()), &write).await
         };
         let after = match args.sort {
-            _ if !args.manner.is_sent() => Ok(before.clone()),
+            _ if !args.manner.trial.is_sent() => Ok(before.clone()),
             Some(sort) => send(sort).await,
             None => either(send).await,
         };
-        let after = after.map_err(fail)?;
+        let after = after.map_err(|error| match error.code() {
+            Some(415) => fail(error).hint("only kinds of Kubernetes itself have strategic patches"),
+            _ => fail(error),
+        })?;
         let revision = |object: &Value| object.pointer("/metadata/resourceVersion").cloned();
-        let changed =
-            !args.manner.is_sent() || args.manner.is_dry() || revision(&before) != revision(&after);
+        let changed = !args.manner.trial.is_sent()
+            || args.manner.trial.is_dry()
+            || revision(&before) != revision(&after);
         let word = if changed { "patched" } else { "patched (no change)" };
         debug_assert_eq!(name(&after), object);
         args.manner.tell(served, &Done { word, object: after })

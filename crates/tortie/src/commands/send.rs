@@ -51,9 +51,10 @@ pub(crate) fn run(verb: Verb, args: &Args) -> Result<u8, Failure> {
     block_on(async {
         let session = args.whereabouts.open().await?;
         each(items, async |item| {
-            let served = session.checked(item)?;
-            let done = if args.manner.is_sent() {
-                let sent = session.send(verb, served, item, args.manner.is_dry()).await;
+            item.check_name(verb == Verb::Create)?;
+            let served = session.placed(item)?;
+            let done = if args.manner.trial.is_sent() {
+                let sent = session.send(verb, served, item, args.manner.trial.is_dry()).await;
                 sent.map_err(|error| refused(verb.name(), item, &error))?
             } else {
                 Done { word: verb.done(), object: item.document.clone() }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use tortie_client::server::{Delete, Error, Served};
 
 use crate::output::{Failure, YES, text};
+use crate::remote::change::{Trial, both};
 use crate::remote::{Session, Whereabouts, block_on, failure, name, reference, write};
 use crate::show::describe::COPIES;
 
@@ -41,9 +42,8 @@ pub(crate) struct Args {
     #[arg(long)]
     overwrite: bool,
 
-    /// Try it without doing it
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    trial: Trial,
 
     #[command(flatten)]
     whereabouts: Whereabouts,
@@ -71,26 +71,31 @@ const TWINS: [(&str, &str, &str); 3] = [
 pub(crate) fn run(way: Way, args: &Args) -> Result<u8, Failure> {
     block_on(async {
         let session = args.whereabouts.open().await?;
+        let mut result = Ok(());
         for word in &args.policies {
-            let wanted = session.pair(word)?;
-            let (enforced, staged) = twins(&session, wanted.served)?;
-            let policy = Policy {
-                session: &session,
-                enforced,
-                staged,
-                namespace: session.scope(&enforced.kind, false),
-                name: wanted.names.first().map(String::as_str).unwrap_or_default(),
-                dry: args.dry_run,
-            };
-            let word = match way {
-                Way::Stage => policy.stage(args.overwrite).await?,
-                Way::Enforce => policy.enforce().await?,
-            };
-            let dry = if args.dry_run { " (server dry run)" } else { "" };
-            text(format_args!("{} {word}{dry}\n", reference(enforced, policy.name)))?;
+            result = both(result, move_one(way, args, &session, word).await);
         }
-        Ok(YES)
-    })
+        result
+    })?;
+    Ok(YES)
+}
+
+async fn move_one(way: Way, args: &Args, session: &Session, word: &str) -> Result<(), Failure> {
+    let wanted = session.pair(word)?;
+    let (enforced, staged) = twins(session, wanted.served)?;
+    let policy = Policy {
+        session,
+        enforced,
+        staged,
+        namespace: session.scope(&enforced.kind, false),
+        name: wanted.names.first().map(String::as_str).unwrap_or_default(),
+        trial: args.trial,
+    };
+    let word = match way {
+        Way::Stage => policy.stage(args.overwrite).await?,
+        Way::Enforce => policy.enforce().await?,
+    };
+    text(format_args!("{} {word}{}\n", reference(enforced, policy.name), args.trial.told()))
 }
 
 /// The enforced and the staged kind that one of them belongs to.
@@ -117,7 +122,7 @@ struct Policy<'s> {
     staged: &'s Served,
     namespace: Option<&'s str>,
     name: &'s str,
-    dry: bool,
+    trial: Trial,
 }
 
 impl Policy<'_> {
@@ -193,7 +198,10 @@ impl Policy<'_> {
         mut object: Value,
         seen: Option<&Value>,
     ) -> Result<(), Failure> {
-        let (server, write) = (&self.session.server, write(self.dry));
+        if !self.trial.is_sent() {
+            return Ok(());
+        }
+        let (server, write) = (&self.session.server, write(self.trial.is_dry()));
         let put = match seen.and_then(|seen| seen.pointer("/metadata/resourceVersion")) {
             None => server.create(&served.kind, self.namespace, &object, &write).await,
             Some(revision) => {
@@ -208,9 +216,12 @@ impl Policy<'_> {
 
     /// Deletes an object, if it is still the one that was seen.
     async fn remove(&self, served: &Served, seen: &Value) -> Result<(), Failure> {
+        if !self.trial.is_sent() {
+            return Ok(());
+        }
         let text = |field: &str| Some(seen.get("metadata")?.get(field)?.as_str()?.to_owned());
         let delete = Delete {
-            dry_run: self.dry,
+            dry_run: self.trial.is_dry(),
             uid: text("uid"),
             revision: text("resourceVersion"),
             ..Delete::default()

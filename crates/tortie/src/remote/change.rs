@@ -21,7 +21,7 @@ pub(crate) enum Told {
 
 /// Whether, and how far, a change is only tried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum DryRun {
+enum DryRun {
     /// It is made
     #[default]
     None,
@@ -31,9 +31,9 @@ pub(crate) enum DryRun {
     Server,
 }
 
-/// What changes have in common on the command line.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Manner {
+/// `--dry-run`.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Trial {
     /// Try the change without making it
     #[arg(
         long,
@@ -44,7 +44,35 @@ pub(crate) struct Manner {
         default_missing_value = "server",
         value_name = "none|client|server"
     )]
-    pub(crate) dry_run: DryRun,
+    dry_run: DryRun,
+}
+
+impl Trial {
+    /// Whether the server is asked to store nothing.
+    pub(crate) fn is_dry(self) -> bool {
+        self.dry_run == DryRun::Server
+    }
+
+    /// Whether the server is asked at all.
+    pub(crate) fn is_sent(self) -> bool {
+        self.dry_run != DryRun::Client
+    }
+
+    /// What is told of it behind what was done.
+    pub(crate) fn told(self) -> &'static str {
+        match self.dry_run {
+            DryRun::None => "",
+            DryRun::Client => " (dry run)",
+            DryRun::Server => " (server dry run)",
+        }
+    }
+}
+
+/// What changes have in common on the command line.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Manner {
+    #[command(flatten)]
+    pub(crate) trial: Trial,
 
     /// How to tell the result
     #[arg(short, long, value_enum)]
@@ -61,26 +89,11 @@ pub(crate) struct Done {
 }
 
 impl Manner {
-    /// Whether the server is asked to store nothing.
-    pub(crate) fn is_dry(&self) -> bool {
-        self.dry_run == DryRun::Server
-    }
-
-    /// Whether the server is asked at all.
-    pub(crate) fn is_sent(&self) -> bool {
-        self.dry_run != DryRun::Client
-    }
-
     /// Tells what came of a change.
     pub(crate) fn tell(&self, served: &Served, done: &Done) -> Result<(), Failure> {
         let reference = reference(served, name(&done.object));
-        let dry = match self.dry_run {
-            DryRun::None => "",
-            DryRun::Client => " (dry run)",
-            DryRun::Server => " (server dry run)",
-        };
         match self.output {
-            None => text(format_args!("{reference} {}{dry}\n", done.word)),
+            None => text(format_args!("{reference} {}{}\n", done.word, self.trial.told())),
             Some(Told::Name) => text(format_args!("{reference}\n")),
             Some(Told::Yaml) => text(yaml::document(&done.object)),
             Some(Told::Json) => json(&done.object),
@@ -251,8 +264,14 @@ impl Session {
         self.namespace_of(&served.kind, &item.document).ok().flatten()
     }
 
-    /// The kind of an item, if the item may be sent at all.
+    /// The kind of an item that is to be there, or to come about, by its name.
     pub(crate) fn checked(&self, item: &Item) -> Result<&Served, Failure> {
+        item.check_name(false)?;
+        self.placed(item)
+    }
+
+    /// The kind of an item, if the item may be sent at all.
+    pub(crate) fn placed(&self, item: &Item) -> Result<&Served, Failure> {
         let served = self.kind_of(&item.document).map_err(|failure| failure.at(item))?;
         self.namespace_of(&served.kind, &item.document).map_err(|failure| failure.at(item))?;
         Ok(served)

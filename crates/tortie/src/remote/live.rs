@@ -6,11 +6,11 @@ use serde_json::json;
 use tortie_calc::Key;
 use tortie_client::files::{FileError, Loaded, Origin};
 use tortie_client::server::{ApiKind, Place, Wanted};
-use tortie_model::{DecodeError, Object, Resource};
+use tortie_model::{DecodeError, FieldError, Object, ObjectMeta, Resource};
 use tortie_policy::{Cluster, Compat};
 
 use super::{Session, block_on, failure};
-use crate::output::{Failure, warn};
+use crate::output::Failure;
 
 /// The kinds that stand for pods: on a server, the pods are there themselves.
 const WORKLOADS: [(&str, &[&str]); 2] =
@@ -22,9 +22,16 @@ pub(crate) struct State {
     /// What policy is about.
     loaded: Loaded,
     /// What could not be read, which is not to be forgotten.
-    unreadable: Vec<DecodeError>,
+    unreadable: Vec<Unreadable>,
     /// What stands for pods.
     workloads: BTreeSet<Key>,
+}
+
+/// An object that could not be read.
+#[derive(Debug)]
+struct Unreadable {
+    group: String,
+    error: DecodeError,
 }
 
 /// Asks a server for everything that policy is about.
@@ -62,7 +69,10 @@ impl State {
                     self.loaded.origins.extend(resources.iter().map(|_| origin.clone()));
                     self.loaded.resources.extend(resources);
                 }
-                Err(errors) => self.unreadable.extend(errors),
+                Err(errors) => self.unreadable.extend(errors.into_iter().map(|error| {
+                    let group = wanted.kind.group.clone();
+                    Unreadable { group, error }
+                })),
             }
         }
         Ok(())
@@ -71,28 +81,52 @@ impl State {
     /// The cluster as its agents see it. What cannot be enforced as written denies, and is told on
     /// standard error.
     pub(crate) fn cluster(&self, compat: Compat) -> Cluster {
-        let stand_ins: Vec<Resource> = self.unreadable.iter().filter_map(stand_in).collect();
-        let resources = self.loaded.resources.iter().chain(&stand_ins);
-        let cluster = Cluster::build_mended(resources, compat);
-        let known = cluster.invalid().iter().filter(|i| i.resource < self.loaded.resources.len());
-        let known: Vec<FileError> =
-            known.map(|i| self.loaded.error(i.resource, i.error.clone())).collect();
-        warn(&known);
-        self.unreadable.iter().for_each(tell);
+        let cluster = self.mended(compat);
+        for invalid in cluster.invalid() {
+            if let Some(resource) = self.loaded.resources.get(invalid.resource) {
+                let ObjectMeta { namespace, name, .. } = resource.metadata();
+                tell(&resource.kind, namespace.as_deref(), name, &invalid.error);
+            }
+        }
+        for Unreadable { error: DecodeError { kind, namespace, name, errors }, .. } in
+            &self.unreadable
+        {
+            errors.iter().for_each(|error| tell(kind, namespace.as_deref(), name, error));
+        }
         cluster
     }
 
-    /// The resources with changes put over them. What stands for pods that are there already changes
-    /// nothing.
-    pub(crate) fn changed(mut self, changes: Loaded) -> Loaded {
+    fn mended(&self, compat: Compat) -> Cluster {
+        let stand_ins = self.unreadable.iter().filter_map(|unreadable| stand_in(&unreadable.error));
+        let stand_ins: Vec<Resource> = stand_ins.collect();
+        Cluster::build_mended(self.loaded.resources.iter().chain(&stand_ins), compat)
+    }
+
+    /// The cluster as it would be with changes put over it. What is wrong with them is an error; what
+    /// is wrong with the rest denies as it does now.
+    pub(crate) fn changed(mut self, changes: Loaded, compat: Compat) -> Result<Cluster, Failure> {
+        let put = self.put(changes);
+        let invalid = Cluster::build_with(&self.loaded.resources, compat).err().unwrap_or_default();
+        let wrong = invalid.into_iter().filter(|invalid| put.contains(&invalid.resource));
+        let wrong: Vec<FileError> =
+            wrong.map(|wrong| self.loaded.error(wrong.resource, wrong.error)).collect();
+        if wrong.is_empty() { Ok(self.mended(compat)) } else { Err(wrong.into()) }
+    }
+
+    /// Puts changes over the resources, and says where they are then. What stands for pods that are
+    /// there already changes nothing.
+    fn put(&mut self, changes: Loaded) -> BTreeSet<usize> {
         let keys: Vec<Key> = self.loaded.resources.iter().map(Key::of).collect();
+        let mut put = BTreeSet::new();
         for (resource, origin) in changes.resources.into_iter().zip(changes.origins) {
             let key = Key::of(&resource);
             if matches!(resource.object, Object::Workload(_)) && self.workloads.contains(&key) {
                 continue;
             }
-            let known = keys.iter().position(|known| *known == key);
+            self.unreadable.retain(|unreadable| !unreadable.is(&resource));
             let Loaded { resources, origins, .. } = &mut self.loaded;
+            let known = keys.iter().position(|known| *known == key);
+            put.insert(known.unwrap_or(resources.len()));
             match known.and_then(|at| resources.get_mut(at).zip(origins.get_mut(at))) {
                 Some(place) => (*place.0, *place.1) = (resource, origin),
                 None => {
@@ -101,7 +135,18 @@ impl State {
                 }
             }
         }
-        self.loaded
+        put
+    }
+}
+
+impl Unreadable {
+    /// Whether it is the object of a resource.
+    fn is(&self, resource: &Resource) -> bool {
+        let metadata = resource.metadata();
+        self.group == resource.group()
+            && self.error.kind == resource.kind
+            && self.error.name == metadata.name
+            && self.error.namespace == metadata.namespace
     }
 }
 
@@ -121,10 +166,7 @@ fn stand_in(error: &DecodeError) -> Option<Resource> {
     tortie_model::decode(document).ok()?.pop()
 }
 
-fn tell(error: &DecodeError) {
-    let DecodeError { kind, namespace, name, errors } = error;
-    let namespace = namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-    for error in errors {
-        eprintln!("warning: {kind} {namespace}{name}: {}: {}", error.field, error.reason);
-    }
+fn tell(kind: &str, namespace: Option<&str>, name: &str, error: &FieldError) {
+    let namespace = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
+    eprintln!("warning: {kind} {namespace}{name}: {}: {}", error.field, error.reason);
 }

@@ -44,6 +44,28 @@ impl fmt::Display for Item {
     }
 }
 
+impl Item {
+    /// Checks that the object has a name. A new one may leave it to the server.
+    pub(crate) fn check_name(&self, new: bool) -> Result<(), Failure> {
+        let field = |field: &str| self.document.get("metadata").and_then(|m| m.get(field));
+        match (field("name"), field("generateName")) {
+            (Some(Value::String(name)), _) if !name.is_empty() => Ok(()),
+            (Some(Value::String(_) | Value::Null) | None, Some(Value::String(_))) if new => Ok(()),
+            (Some(Value::String(_) | Value::Null) | None, made) => {
+                let failure = Failure::invalid("metadata.name: is required").at(self);
+                Err(match made {
+                    Some(_) => failure.hint("only `tortie create` makes a name of generateName"),
+                    None => failure,
+                })
+            }
+            (Some(_), _) => {
+                let failure = Failure::invalid("metadata.name: is not text").at(self);
+                Err(failure.hint("put it in quotes: without them, YAML reads it otherwise"))
+            }
+        }
+    }
+}
+
 impl Manifests {
     /// Whether any is given.
     pub(crate) fn is_given(&self) -> bool {
@@ -52,6 +74,10 @@ impl Manifests {
 
     /// The objects, in the order of files and documents; there must be one.
     pub(crate) fn read(&self) -> Result<Vec<Item>, Failure> {
+        if self.files.is_empty() {
+            let failure = Failure::invalid("no file is named");
+            return Err(failure.hint("say -f FILE, -f FOLDER, or -f - for standard input"));
+        }
         let objects = files::objects(&self.files, self.recursive)?;
         if objects.is_empty() {
             let files: Vec<String> = self.files.iter().map(|f| f.display().to_string()).collect();

@@ -107,7 +107,7 @@ impl Session {
             self.kinds.iter().map(|served| served.kind.plural.as_str()).collect();
         match tortie_model::nearest(&word.to_lowercase(), &names) {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
-            None => failure,
+            None => failure.hint("say a kind by its name, plural or short name, such as `gnp`"),
         }
     }
 
@@ -190,11 +190,7 @@ pub(crate) fn name(document: &Value) -> &str {
 
 /// What an error of the server comes to: each cause on a line of its own, with a hint what to do.
 pub(crate) fn failure(place: impl Display, error: &Error) -> Failure {
-    let Some(status) = error.status() else {
-        let exit =
-            if matches!(error, Error::Place(_)) { Failure::invalid } else { Failure::unreachable };
-        return exit(error);
-    };
+    let Some(status) = error.status() else { return unanswered(error) };
     let exit: fn(String) -> Failure = match status.code {
         400 | 405 | 406 | 413 | 415 | 422 => Failure::invalid,
         401..=499 if status.code != 408 && status.code != 429 => Failure::refused,
@@ -215,6 +211,20 @@ pub(crate) fn failure(place: impl Display, error: &Error) -> Failure {
     match hint(error) {
         Some(hint) => failure.hint(hint),
         None => failure,
+    }
+}
+
+/// There is no server, or it gave no answer that means anything.
+fn unanswered(error: &Error) -> Failure {
+    match error {
+        Error::Place(_) => Failure::invalid(error),
+        Error::Unreachable { reason, .. } if reason.contains("UnknownIssuer") => {
+            Failure::unreachable(error).hint(
+                "only the server's own kubeconfig says who signed its certificate: name it by \
+                 --kubeconfig",
+            )
+        }
+        _ => Failure::unreachable(error),
     }
 }
 

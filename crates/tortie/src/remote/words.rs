@@ -1,8 +1,9 @@
 //! Which objects words on a command line mean: `KIND`, `KIND NAME…`, `KIND,KIND`, `KIND/NAME …`.
 
-use tortie_client::server::Served;
+use serde_json::Value;
+use tortie_client::server::{Select, Served};
 
-use super::Session;
+use super::{Session, failure};
 use crate::output::Failure;
 
 /// A kind, and some of its objects by name; all of them without names.
@@ -10,6 +11,58 @@ use crate::output::Failure;
 pub(crate) struct Wanted<'s> {
     pub(crate) served: &'s Served,
     pub(crate) names: Vec<String>,
+}
+
+/// Which objects of a kind, where none are named.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Selection {
+    /// All objects of the kind with these labels
+    #[arg(short = 'l', long, value_name = "SELECTOR", conflicts_with = "files")]
+    selector: Option<String>,
+
+    /// All objects of the kind in the namespace
+    #[arg(long, conflicts_with = "files")]
+    all: bool,
+}
+
+impl Selection {
+    /// All objects of a kind in the namespace.
+    pub(crate) fn everything() -> Selection {
+        Selection { selector: None, all: true }
+    }
+
+    /// Whether anything is said.
+    pub(crate) fn is_given(&self) -> bool {
+        self.all || self.selector.is_some()
+    }
+
+    /// The objects that are selected; nothing if they are named instead.
+    pub(crate) async fn objects(
+        &self,
+        session: &Session,
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<Vec<Value>>, Failure> {
+        let kind = &wanted.served.kind;
+        match (wanted.names.is_empty(), self.is_given()) {
+            (false, false) => return Ok(None),
+            (false, true) => {
+                return Err(Failure::invalid("names exclude --selector and --all"));
+            }
+            (true, false) => {
+                let failure = Failure::invalid(format!("which {}?", kind.plural));
+                return Err(failure.hint("give names, --selector or --all"));
+            }
+            (true, true) => {}
+        }
+        let labels = self.selector.clone().unwrap_or_default();
+        let select = Select { labels, fields: String::new() };
+        let list = session.server.list(kind, session.scope(kind, false), &select).await;
+        let items = list.map_err(|error| failure(&kind.plural, &error))?.items;
+        if items.is_empty() {
+            session.tell_nothing(kind.namespaced);
+        }
+        Ok(Some(items))
+    }
 }
 
 impl Session {
@@ -52,6 +105,14 @@ impl Session {
                 let failure = Failure::invalid(format!("`{word}` is not KIND/NAME"));
                 Err(failure.hint("with one KIND/NAME, all have to be; the namespace is said by -n"))
             }
+        }
+    }
+
+    /// Says on standard error that there is nothing, in the namespace or at all.
+    pub(crate) fn tell_nothing(&self, in_namespace: bool) {
+        match in_namespace {
+            true => eprintln!("no resources found in namespace {}", self.namespace),
+            false => eprintln!("no resources found"),
         }
     }
 
