@@ -1,5 +1,7 @@
 //! Starting, finding and ending labs: the library behind the commands.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -105,11 +107,20 @@ struct Checked {
     warnings: Vec<String>,
 }
 
-/// A port that nobody listens on now. The API server has to keep it when it is started again.
+/// The first of the ports for API servers, and how many there are: all below those that are given to
+/// whoever asks for any.
+const PORTS: (u16, u16) = (20_000, 12_000);
+
+/// A port that nobody listens on now, and that nobody is given by chance before the API server has it
+/// or while that is started again.
 fn free_port() -> Result<u16, Error> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let address = listener.and_then(|listener| listener.local_addr());
-    Ok(address.at("find", "a free port")?.port())
+    let (first, count) = PORTS;
+    let chosen = RandomState::new().hash_one(()) % u64::from(count);
+    let chosen = u16::try_from(chosen).unwrap_or_default();
+    let mut ports = (0..count).map(|next| first + (chosen + next) % count);
+    let free = ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    let none = || io::Error::from(io::ErrorKind::AddrInUse);
+    free.ok_or_else(none).at("find", "a free port")
 }
 
 fn load(paths: &[PathBuf], recursive: bool) -> Result<Loaded, Error> {
