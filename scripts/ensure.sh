@@ -14,7 +14,7 @@ package_of() {
     ip) echo iproute2 ;;
     nft) echo nftables ;;
     etcd) echo etcd-server ;;
-    curl | openssl | python3) echo "$1" ;;
+    chromium | curl | openssl | python3) echo "$1" ;;
     pip) echo python3-pip ;;
     certificates) echo ca-certificates ;;
     unshare | nsenter | setpriv | setsid) echo util-linux ;;
@@ -26,6 +26,7 @@ is_here() {
     case $1 in
     certificates) [ -s /etc/ssl/certs/ca-certificates.crt ] ;;
     pip) python3 -m pip --version >/dev/null 2>&1 ;;
+    chromium) [ -n "${CHROMIUM:-}" ] || have chromium ;;
     *) have "$1" ;;
     esac
 }

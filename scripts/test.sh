@@ -11,7 +11,7 @@ if [ "${CI:-}" = true ]; then
 fi
 
 say "1/5 tools ($(df --human-readable --output=avail . | tail -1 | tr -d ' ') of disk free; a full build takes 6G)"
-scripts/ensure.sh cc ip nft unshare nsenter setpriv setsid etcd curl openssl envoy kubectl rust-components
+scripts/ensure.sh cc ip nft unshare nsenter setpriv setsid etcd chromium curl openssl envoy kubectl rust-components
 
 say "2/5 formatting"
 as_builder cargo fmt --all --check

@@ -51,7 +51,9 @@ pub mod webhook;
 mod write;
 
 pub use audit::{Audit, Rotation};
-pub use auth::{AGENT_USER, Credential, Entry, Register, RegisterError, Signer, new_token};
+pub use auth::{
+    AGENT_USER, CONSOLE_USER, Credential, Entry, Register, RegisterError, Signer, new_token,
+};
 pub use environment::Environment;
 pub use handle::Limits;
 pub use server::{Door, Options, Server, StartError};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 pub use hyper::StatusCode;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
@@ -156,10 +156,31 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Answers requests by `handler` until the drain begins.
-pub async fn serve<H, F>(listener: Listener, handler: H, mut drain: Watch)
+pub async fn serve<H, F>(listener: Listener, handler: H, drain: Watch)
 where
     H: Fn(Call) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    let whole = move |request| {
+        let handler = Arc::clone(&handler);
+        async move {
+            match read(request).await {
+                Ok(call) => handler(call).await,
+                Err(refusal) => refusal,
+            }
+        }
+    };
+    serve_streams(listener, whole, drain).await;
+}
+
+/// The same with requests that have not been read, and answers that may go on for long: they end
+/// with the program, not with the drain.
+pub async fn serve_streams<H, F, B>(listener: Listener, handler: H, mut drain: Watch)
+where
+    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
     let handler = Arc::new(handler);
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -175,7 +196,10 @@ where
         };
         let handler = Arc::clone(&handler);
         tokio::spawn(async move {
-            let respond = service_fn(|request| respond(&*handler, request));
+            let respond = service_fn(|request| {
+                let answer = handler(request);
+                async { Ok::<_, Infallible>(answer.await) }
+            });
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false);
             // A client that goes away is no news.
@@ -185,16 +209,12 @@ where
     }
 }
 
-async fn respond<H, F>(handler: &H, request: Request<Incoming>) -> Result<Answer, Infallible>
-where
-    H: Fn(Call) -> F,
-    F: Future<Output = Answer>,
-{
+async fn read(request: Request<Incoming>) -> Result<Call, Answer> {
     let (head, body) = request.into_parts();
     let collected = tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await;
     let Ok(Ok(body)) = collected else {
-        return Ok(answer(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or too slow"));
+        return Err(answer(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or too slow"));
     };
     let path = head.uri.path().to_owned();
-    Ok(handler(Call { method: head.method, path, body: body.to_bytes() }).await)
+    Ok(Call { method: head.method, path, body: body.to_bytes() })
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
-use tortie_model::{FieldError, Object, Resource};
+use tortie_model::{DecodeError, FieldError, Object, Resource};
 
 use crate::build::Builder;
 use crate::{
@@ -177,6 +177,19 @@ impl Cluster {
         let built = Cluster::gather(resources, compat, true);
         // Nothing is refused here.
         built.unwrap_or_else(|invalid| Cluster { invalid, ..Cluster::default() })
+    }
+
+    /// The same cluster with what stands for documents of policies that could not even be read as
+    /// resources: [`Policy::undecodable`].
+    #[must_use]
+    pub fn with_undecodable<'a>(
+        mut self,
+        errors: impl IntoIterator<Item = &'a DecodeError>,
+    ) -> Cluster {
+        for policy in errors.into_iter().filter_map(Policy::undecodable) {
+            self.policies.insert(policy.id.clone(), Arc::new(policy));
+        }
+        self
     }
 
     fn gather<'a>(
@@ -378,6 +391,17 @@ impl Cluster {
         names.iter().filter_map(|name| self.profiles.get(name)).cloned().collect()
     }
 
+    /// All tiers with all their policies, staged ones included, in the order they are asked: what
+    /// people see of it.
+    pub fn in_order(&self) -> Vec<TierPolicies> {
+        let mut by_tier: BTreeMap<&str, Vec<Arc<Policy>>> =
+            self.tiers.keys().map(|name| (name.as_str(), Vec::new())).collect();
+        for policy in self.policies.values() {
+            by_tier.entry(&policy.tier).or_default().push(Arc::clone(policy));
+        }
+        self.ordered(by_tier)
+    }
+
     fn tiers_of(&self, labels: &Labels, direction: Direction, plane: Plane) -> Vec<TierPolicies> {
         let mut by_tier: BTreeMap<&str, Vec<Arc<Policy>>> = BTreeMap::new();
         for policy in self.policies.values() {
@@ -386,16 +410,21 @@ impl Cluster {
                 by_tier.entry(&policy.tier).or_default().push(Arc::clone(policy));
             }
         }
+        let mut tiers = self.ordered(by_tier);
+        if matches!(plane, Plane::Untracked | Plane::PreDnat) {
+            tiers.iter_mut().for_each(|tier| tier.default_action = DefaultAction::Pass);
+        }
+        tiers
+    }
+
+    /// Policies by the name of their tier, in the order they are asked.
+    fn ordered(&self, by_tier: BTreeMap<&str, Vec<Arc<Policy>>>) -> Vec<TierPolicies> {
         let mut tiers: Vec<TierPolicies> = by_tier
             .into_iter()
             .map(|(name, mut policies)| {
                 policies.sort_by_cached_key(|p| (p.order, p.id.tie_key()));
                 let tier = self.tier(name);
-                let default_action = match plane {
-                    Plane::Untracked | Plane::PreDnat => DefaultAction::Pass,
-                    Plane::Forward | Plane::Normal => tier.default_action,
-                };
-                TierPolicies { tier, default_action, policies }
+                TierPolicies { default_action: tier.default_action, tier, policies }
             })
             .collect();
         tiers.sort_by(|a, b| a.tier.sort_key().cmp(&b.tier.sort_key()));

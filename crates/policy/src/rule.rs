@@ -115,6 +115,11 @@ impl Order {
             order => Ok(Order(order)),
         }
     }
+
+    /// As a number; nothing for [`Order::LAST`].
+    pub fn number(self) -> Option<f64> {
+        self.0
+    }
 }
 
 impl Eq for Order {}

@@ -136,6 +136,10 @@ fn a_policy_that_cannot_even_be_decoded_denies_its_namespace() {
     assert!(selects(&global, &labels("a")) && !selects(&global, &labels("kube-system")));
     assert!(!selects(&global, &tortie_policy::Labels::new()), "a host endpoint");
     assert!(Policy::undecodable(&error("StagedNetworkPolicy", Some("a"))).is_none());
+    let errors = [error("NetworkPolicy", Some("a")), error("Pod", Some("a"))];
+    let cluster = Cluster::build_mended(&[], Compat::STRICT).with_undecodable(&errors);
+    let first = &cluster.in_order()[0];
+    assert_eq!((first.tier.name.as_str(), first.policies.len()), ("(unreadable)", 1));
     assert!(Policy::undecodable(&error("Pod", Some("a"))).is_none());
 }
 

@@ -88,7 +88,9 @@ enum Command {
     Agent(tortie_agent::cli::Cli),
     /// A Kubernetes API over a store of its own, for kubectl
     Apiserver(tortie_apiserver::cli::Args),
-    /// The API server and this machine's agent, by one command
+    /// A page for browsers that shows what policy a server has
+    Console(tortie_console::cli::Args),
+    /// The API server, the web console and this machine's agent, by one command
     Up(commands::up::Args),
     /// Add, list and remove users of the API server
     User(tortie_apiserver::cli::user::Args),
@@ -137,6 +139,7 @@ fn main() -> ExitCode {
         Command::Nft(args) => commands::nft::run(&args),
         Command::Agent(args) => return tortie_agent::cli::run(&args),
         Command::Apiserver(args) => return tortie_apiserver::cli::run(&args),
+        Command::Console(args) => return tortie_console::cli::run(&args),
         Command::Up(args) => commands::up::run(&args),
         Command::User(args) => return tortie_apiserver::cli::user::run(&args),
         Command::Webhook(args) => return tortie_apiserver::webhook::run(&args),

@@ -13,7 +13,7 @@
 #[path = "../../apiserver/tests/common/mod.rs"]
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -30,7 +30,8 @@ struct Up {
 impl Up {
     /// Starts it by a command line that ends in its program, and waits until it is there.
     fn start(mut command: Command, data: &Path, arguments: &[&str]) -> Up {
-        command.args(["up", "--listen", "127.0.0.1:0", "--data"]).arg(data).args(arguments);
+        command.args(["up", "--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"]);
+        command.arg("--data").arg(data).args(arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
@@ -324,6 +325,52 @@ fn resources_are_in_an_etcd_that_asks_for_certificates() {
 }
 
 #[test]
+fn the_console_may_read_what_it_shows_and_no_more() {
+    if skipped() {
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path();
+    let up = Up::start(tortie(), data, &["--no-agent"]);
+    let said = |line: &str| line.strip_prefix("web console: http://").map(str::to_owned);
+    let address = up.said.lines().find_map(said).expect(&up.said);
+    let (address, code) = address.split_once("/#code=").unwrap();
+    assert_eq!(std::fs::read_to_string(data.join("console.token")).unwrap().trim(), code);
+    let console = up.part("console", None);
+    assert_eq!(status(console, "NoNewPrivs").as_deref(), Some("1"));
+    for file in ["console.token", "console.kubeconfig"] {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(data.join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    for (arguments, missing) in [
+        (&["get", "tiers"][..], ""),
+        (&["get", "globalnetworkpolicies"], ""),
+        (&["get", "stagednetworkpolicies"], ""),
+        (&["get", "pods"], ""),
+        (&["get", "secrets"], "\"secrets\""),
+        (&["get", "configmaps"], "\"configmaps\""),
+        (&["delete", "tiers", "default"], "cannot delete"),
+        (&["create", "namespace", "x"], "cannot create"),
+    ] {
+        let said = kubectl(data, "console.kubeconfig", arguments);
+        assert_eq!(said.ok, missing.is_empty(), "{arguments:?}: {}", said.err);
+        assert!(said.err.contains(missing), "{arguments:?}: {}", said.err);
+    }
+    // It follows the server with these rights.
+    let board = || {
+        let mut stream = TcpStream::connect(address).ok()?;
+        let headers = format!("Host: {address}\r\nAuthorization: Bearer {code}\r\n");
+        write!(stream, "GET /api/board HTTP/1.0\r\n{headers}\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    };
+    let synced = || board().is_some_and(|b| b.contains("\"inSync\":true,\"away\":null"));
+    until("the board is there", synced);
+}
+
+#[test]
 fn roots_agent_has_what_it_needs_and_no_more() {
     let root = rustix::process::geteuid().is_root();
     let may =
@@ -340,9 +387,11 @@ fn roots_agent_has_what_it_needs_and_no_more() {
     let up = Up::start(inside, data.path(), &["--node", "here"]);
     assert!(up.said.contains("node here"), "{}", up.said);
     let (server, agent) = (up.part("apiserver", None), up.part("agent", None));
+    let console = up.part("console", None);
     let bounds = |pid| u64::from_str_radix(&status(pid, "CapBnd").unwrap(), 16).unwrap();
     let (net_admin, net_raw) = (1 << 12, 1 << 13);
     assert_eq!((bounds(server), bounds(agent)), (0, net_admin | net_raw));
+    assert_eq!((bounds(console), status(console, "CapEff").unwrap().trim_matches('0')), (0, ""));
     let table = || {
         let target = up.pid().to_string();
         let enter = ["-t", &target, "-n", "nft", "list", "table", "inet", "tortie"];
@@ -357,5 +406,5 @@ fn roots_agent_has_what_it_needs_and_no_more() {
     kill(agent, Signal::KILL);
     let again = up.part("agent", Some(agent));
     kill(up.pid(), Signal::KILL);
-    until("the parts end", || is_gone(server) && is_gone(again));
+    until("the parts end", || is_gone(server) && is_gone(again) && is_gone(console));
 }

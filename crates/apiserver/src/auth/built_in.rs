@@ -14,6 +14,9 @@ use crate::status::Status;
 /// The user that a node's agent is: it may read what it has to enforce.
 pub const AGENT: &str = "system:tortie-agent";
 
+/// The user that the web console is: it may read what it shows.
+pub const CONSOLE: &str = "system:tortie-console";
+
 /// Groups, resources and verbs, each with commas between.
 type Grant = (&'static str, &'static str, &'static str);
 
@@ -66,6 +69,22 @@ const AGENTS: &[Grant] = &[
     ("projectcalico.org", "*", READ),
     ("tortie.dev", "*", READ),
     ("apiextensions.k8s.io", "customresourcedefinitions", READ),
+];
+
+/// What it takes to know which policies there are, and whom they select.
+const CONSOLES: &[Grant] = &[
+    ("", "namespaces,nodes,pods,serviceaccounts", READ),
+    ("networking.k8s.io", "networkpolicies", READ),
+    ("policy.networking.k8s.io", "clusternetworkpolicies", READ),
+    (
+        "projectcalico.org",
+        "globalnetworkpolicies,hostendpoints,kubecontrollersconfigurations,networkpolicies,profiles,\
+         stagedglobalnetworkpolicies,stagedkubernetesnetworkpolicies,stagednetworkpolicies,\
+         tier.globalnetworkpolicies,tier.networkpolicies,tier.stagedglobalnetworkpolicies,\
+         tier.stagednetworkpolicies,tiers",
+        READ,
+    ),
+    ("tortie.dev", "tortieconfigurations", READ),
 ];
 
 const ASK: &[Grant] = &[
@@ -123,6 +142,7 @@ fn roles() -> Vec<Value> {
         role("system:discovery", &[], DISCOVERY),
         role("system:auth-delegator", DELEGATE, &[]),
         role(AGENT, AGENTS, &[]),
+        role(CONSOLE, CONSOLES, &[]),
     ]
 }
 
@@ -140,6 +160,7 @@ fn bindings() -> Vec<Value> {
         binding("system:basic-user", "system:basic-user", "Group", AUTHENTICATED),
         binding("system:discovery", "system:discovery", "Group", AUTHENTICATED),
         binding(AGENT, AGENT, "User", AGENT),
+        binding(CONSOLE, CONSOLE, "User", CONSOLE),
     ]
 }
 

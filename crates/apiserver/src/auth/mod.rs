@@ -17,7 +17,7 @@ mod tokens;
 
 pub(crate) use access::Access;
 pub(crate) use author::{Author, Change};
-pub use built_in::AGENT as AGENT_USER;
+pub use built_in::{AGENT as AGENT_USER, CONSOLE as CONSOLE_USER};
 pub(crate) use caller::{Caller, MASTERS, Peer};
 pub(crate) use credentials::Credentials;
 pub(crate) use gate::{connects, makes_tokens, verb};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
 use tortie_calc::Key;
 use tortie_client::files::{FileError, Loaded, Origin};
 use tortie_client::server::{ApiKind, Place, Wanted};
@@ -97,9 +96,8 @@ impl State {
     }
 
     fn mended(&self, compat: Compat) -> Cluster {
-        let stand_ins = self.unreadable.iter().filter_map(|unreadable| stand_in(&unreadable.error));
-        let stand_ins: Vec<Resource> = stand_ins.collect();
-        Cluster::build_mended(self.loaded.resources.iter().chain(&stand_ins), compat)
+        let cluster = Cluster::build_mended(&self.loaded.resources, compat);
+        cluster.with_undecodable(self.unreadable.iter().map(|unreadable| &unreadable.error))
     }
 
     /// The cluster as it would be with changes put over it. What is wrong with them is an error; what
@@ -148,22 +146,6 @@ impl Unreadable {
             && self.error.name == metadata.name
             && self.error.namespace == metadata.namespace
     }
-}
-
-/// A policy that denies as one does of which nothing can be read but its name: one whose selector
-/// makes no sense. Nothing for other kinds.
-fn stand_in(error: &DecodeError) -> Option<Resource> {
-    let kind = match error.kind.as_str() {
-        "GlobalNetworkPolicy" | "ClusterNetworkPolicy" => "GlobalNetworkPolicy",
-        "NetworkPolicy" => "NetworkPolicy",
-        _ => return None,
-    };
-    let document = json!({
-        "apiVersion": "projectcalico.org/v3", "kind": kind,
-        "metadata": {"name": error.name, "namespace": error.namespace},
-        "spec": {"selector": "unreadable =", "types": ["Ingress", "Egress"]},
-    });
-    tortie_model::decode(document).ok()?.pop()
 }
 
 fn tell(kind: &str, namespace: Option<&str>, name: &str, error: &FieldError) {
