@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
-use tortie_client::server::{ApiKind, Event, Follow, Server};
+use tortie_client::server::{Event, Follow, Server, Wanted};
 
 use crate::board::Board;
 use crate::documents::Documents;
@@ -81,10 +81,11 @@ pub(crate) struct Follower {
     shown: watch::Sender<Arc<Shown>>,
 }
 
-/// The kinds that bear on what is shown.
-fn kinds() -> impl Iterator<Item = ApiKind> {
-    let all = tortie_agent::source::followed().into_iter().map(|followed| followed.api);
-    all.filter(|kind| !NOT_SHOWN.contains(&kind.plural.as_str()))
+/// The kinds that bear on what is shown, where agents find them.
+fn wanted() -> impl Iterator<Item = Wanted> {
+    let all = tortie_agent::source::followed().into_iter();
+    let shown = all.filter(|followed| !NOT_SHOWN.contains(&followed.api.plural.as_str()));
+    shown.map(|followed| followed.wanted())
 }
 
 impl Follower {
@@ -114,7 +115,7 @@ impl Follower {
     /// # Errors
     /// If a bug ends it.
     pub(crate) async fn run(mut self, server: &Server) -> Result<(), JoinError> {
-        let mut follow: Follow = server.follow(kinds());
+        let mut follow: Follow = server.follow(wanted());
         loop {
             let due = self.changed.filter(|_| self.in_sync);
             let due = due.map(|changed| self.rested.max(changed + TOGETHER));
@@ -137,8 +138,10 @@ impl Follower {
             }
             Event::Away { reason } => {
                 tracing::warn!(%reason, "the API server is away: what was last known is shown");
-                let since = (self.clock)().format(&Rfc3339).unwrap_or_default();
-                self.away = Some(Away { since, reason });
+                // There may be further reasons.
+                let since = self.away.take().map(|away| away.since);
+                let now = || (self.clock)().format(&Rfc3339).unwrap_or_default();
+                self.away = Some(Away { since: since.unwrap_or_else(now), reason });
                 return self.show();
             }
             Event::Back => {
@@ -215,7 +218,8 @@ mod tests {
             let clock = || OffsetDateTime::UNIX_EPOCH;
             let (mut follower, shown) = Follower::new("https://server", clock);
             assert_eq!(document(&shown)["inSync"], false);
-            let kind = Arc::new(kinds().find(|kind| kind.plural == "nodes").unwrap());
+            let kind = wanted().map(|wanted| wanted.kind).find(|kind| kind.plural == "nodes");
+            let kind = Arc::new(kind.unwrap());
             let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one"}});
             follower.take(Event::Put { kind: Arc::clone(&kind), object: object.clone() });
             follower.take(Event::InSync);

@@ -91,6 +91,7 @@ impl Console {
         }
         match self.access.within(head.uri.path()) {
             "/" => Ok(whole(HTML, include_str!("page/index.html"))),
+            "/icon.svg" => Ok(whole("image/svg+xml", include_str!("page/icon.svg"))),
             "/console.css" => {
                 Ok(whole("text/css; charset=utf-8", include_str!("page/console.css")))
             }
