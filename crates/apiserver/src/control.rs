@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tortie_store::{Store, When};
+use tortie_store::{Key, Store, When};
 
 use crate::api::{Api, key, reading, writing};
 use crate::auth::Change;
@@ -12,6 +12,16 @@ use crate::kinds::{Kind, Registry};
 use crate::object;
 use crate::prepare;
 use crate::status::Status;
+use crate::write::TRIES;
+
+/// What is left in a namespace that was emptied.
+enum Left {
+    Nothing,
+    /// What waits for somebody else.
+    Terminating,
+    /// What came meanwhile, of those who had seen the namespace before it was to go.
+    New,
+}
 
 impl Api {
     /// Makes a namespace's `default` service account if it has none.
@@ -65,20 +75,44 @@ impl Api {
         if !object::is_terminating(&document) {
             return Ok(());
         }
-        let registry = self.registry();
-        for kind in registry.stored().filter(|kind| kind.namespaced) {
-            self.empty(kind, Some(namespace)).await?;
-        }
-        let _empty = self.going.write().await;
-        for kind in registry.stored().filter(|kind| kind.namespaced) {
-            if !self.all(kind, Some(namespace)).await?.objects.is_empty() {
-                return Ok(()); // whoever removes the last finalizer comes back here
+        for _ in 0..TRIES {
+            self.empty_namespace(namespace).await?;
+            let _empty = self.going.write().await;
+            match self.left(namespace).await? {
+                Left::Nothing => return self.end(&namespaces, &own, &document).await,
+                Left::Terminating => return Ok(()), // whoever removes the last finalizer comes back
+                Left::New => {}
             }
         }
-        let change = Change { kind: &namespaces, old: Some(&document), new: None, dry_run: false };
-        match self.own_write("delete", &change, self.store.delete(&own, When::Always)).await? {
+        Err(Status::unavailable("others put more into it than can be deleted"))
+    }
+
+    async fn empty_namespace(self: &Arc<Self>, namespace: &str) -> Result<(), Status> {
+        for kind in self.registry().stored().filter(|kind| kind.namespaced) {
+            self.empty(kind, Some(namespace)).await?;
+        }
+        Ok(())
+    }
+
+    async fn left(&self, namespace: &str) -> Result<Left, Status> {
+        let mut left = Left::Nothing;
+        for kind in self.registry().stored().filter(|kind| kind.namespaced) {
+            for object in self.all(kind, Some(namespace)).await?.objects {
+                if !object::is_terminating(&object::decode(kind, &object)) {
+                    return Ok(Left::New);
+                }
+                left = Left::Terminating;
+            }
+        }
+        Ok(left)
+    }
+
+    /// Deletes a namespace that is empty.
+    async fn end(&self, namespaces: &Kind, own: &Key, document: &Value) -> Result<(), Status> {
+        let change = Change { kind: namespaces, old: Some(document), new: None, dry_run: false };
+        match self.own_write("delete", &change, self.store.delete(own, When::Always)).await? {
             Ok(_) | Err(tortie_store::Error::NotFound(_)) => Ok(()),
-            Err(error) => Err(writing(&namespaces, namespace, error)),
+            Err(error) => Err(writing(namespaces, own.name(), error)),
         }
     }
 
