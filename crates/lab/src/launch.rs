@@ -36,7 +36,8 @@ impl Launch<'_> {
     /// Starts the supervisor of a reserved lab, in namespaces of its own.
     ///
     /// It gets a session of its own too: no key pressed in this terminal reaches it, and nothing
-    /// inside can type into this terminal.
+    /// inside can type into this terminal. Nor does anything inside ignore the signals that whoever
+    /// starts it ignores, as `nohup` does.
     /// `prepare` is to write what the supervisor reads. If anything fails, the directory is
     /// removed.
     pub(crate) fn start(
@@ -54,7 +55,15 @@ impl Launch<'_> {
         let (channel, stdout) = Receiver::pair()?;
         let log = open_log(&dir.supervisor_log())?;
         let mut command = Command::new("setsid");
-        command.args(["unshare", "--mount", "--pid", "--fork", "--kill-child"]);
+        command.args([
+            "env",
+            "--default-signal",
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ]);
         command.args(["--mount-proc", "--propagation", "private"]);
         if self.rootless {
             command.args(["--user", "--map-root-user"]);

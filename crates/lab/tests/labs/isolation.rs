@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::harness::{INJECTED, PROGRAM, Place, outsider, text, web};
+use crate::harness::{INJECTED, PROGRAM, Place, images, outsider, text, web};
 
 #[test]
 fn a_container_sees_its_own_and_no_more() {
@@ -49,6 +49,18 @@ fn a_container_has_no_power_over_its_network() {
     assert_eq!(sets, "CapInh:CapPrm:CapEff:CapBnd:CapAmb:");
     let init = place.sh("x", "a", "grep ^NoNewPrivs /proc/2/status");
     assert!(init.ends_with('1'), "{init}");
+}
+
+#[test]
+fn what_its_starter_ignores_is_not_ignored_in_a_container() {
+    let Some(mut place) = Place::new() else { return };
+    let file = place.file("x.yaml", &(images() + &outsider("p")));
+    let up = place.command("x", &["up", "-f", &file]);
+    let mut deaf = Command::new("env");
+    let status = deaf.arg("--ignore-signal=HUP").arg(up.get_program()).args(up.get_args()).status();
+    assert!(status.unwrap().success());
+    let ignored = place.sh("x", "p", "sed -n \"s/^SigIgn:\\t//p\" /proc/2/status");
+    assert_eq!(u64::from_str_radix(&ignored, 16).unwrap() & 1, 0, "{ignored}");
 }
 
 #[test]
