@@ -17,7 +17,7 @@ else
     tests=$seconds
 fi
 
-scripts/ensure.sh cc ip nft unshare nsenter setpriv setsid etcd curl openssl envoy kubectl
+scripts/ensure.sh cc ip nft unshare nsenter setpriv setsid etcd chromium curl openssl envoy kubectl
 ENVOY=$(find_envoy)
 export ENVOY
 export PROPTEST_CASES=${PROPTEST_CASES:-20000}
