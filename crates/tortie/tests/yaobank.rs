@@ -33,12 +33,17 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The name of a lab of this run's own.
+fn own(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 /// A lab that ends with the test.
-struct Lab(&'static str);
+struct Lab(String);
 
 impl Lab {
     fn run(&self, args: &[&str]) -> Output {
-        Command::new(TORTIE).args(["lab", "--name", self.0]).args(args).output().unwrap()
+        Command::new(TORTIE).args(["lab", "--name", &self.0]).args(args).output().unwrap()
     }
 
     fn ok(&self, args: &[&str]) -> String {
@@ -47,8 +52,8 @@ impl Lab {
         text(&output.stdout)
     }
 
-    fn up(name: &'static str) -> Lab {
-        let lab = Lab(name);
+    fn up(name: &str) -> Lab {
+        let lab = Lab(own(name));
         let files = ["00-namespace.yaml", "10-yaobank.yaml", "20-attack-pod.yaml", "images.yaml"];
         let files = files.map(example);
         let mut words = vec!["up"];
@@ -68,10 +73,11 @@ impl Lab {
         text(&self.run(&args).stdout)
     }
 
-    /// The tutorial's attack, in its own words: curl's exit status, and the balance it leaves.
-    fn attack(&self, value: &str) -> (Option<i32>, String) {
+    /// The tutorial's attack, in its own words but for how long it tries, in seconds: curl's exit
+    /// status, and the balance it leaves.
+    fn attack(&self, value: &str, limit: u32) -> (Option<i32>, String) {
         let command = format!(
-            "curl --connect-timeout 3 -k https://database:2379/v2/keys/accounts/519940/balance \
+            "curl --connect-timeout {limit} -k https://database:2379/v2/keys/accounts/519940/balance \
              -d value={value} -XPUT --key /etc/certs/key.pem --cert /etc/certs/cert-chain.pem"
         );
         let mut args = vec!["exec", "attack", "--"];
@@ -107,7 +113,8 @@ fn the_demo_goes_as_told() {
     if !possible() {
         return;
     }
-    let args = ["demo", "yaobank", "--name", "test-demo"];
+    let name = own("test-demo");
+    let args = ["demo", "yaobank", "--name", &name];
     let output = Command::new(TORTIE).args(args).output().unwrap();
     let table = text(&output.stdout);
     assert!(output.status.success(), "{table}{}", text(&output.stderr));
@@ -118,7 +125,7 @@ fn the_demo_goes_as_told() {
     }
     let reason = "with the certificate of default/summary, which is not its own";
     assert!(table.contains(reason), "{table}");
-    assert!(!Path::new("/run/tortie/labs/test-demo").exists(), "something is left behind");
+    assert!(!Path::new("/run/tortie/labs").join(name).exists(), "something is left behind");
 }
 
 #[test]
@@ -129,9 +136,9 @@ fn attacks_succeed_without_policy_and_only_then() {
     let lab = Lab::up("test-bank");
     let list = "curl http://database:2379/v2/keys?recursive=true";
     assert_eq!(lab.exec("customer", list).matches("/balance\"").count(), 5);
-    assert_eq!(lab.attack("10000.00"), (Some(0), "10000.00".to_owned()));
+    assert_eq!(lab.attack("10000.00", 60), (Some(0), "10000.00".to_owned()));
     lab.policy("apply");
-    assert_eq!(lab.attack("99999.99"), (Some(28), "10000.00".to_owned()), "no packet arrives");
+    assert_eq!(lab.attack("99999.99", 3), (Some(28), "10000.00".to_owned()), "no packet arrives");
     assert_eq!(lab.exec("customer", list), "");
     let status = "curl -s -o /dev/null -w %{http_code} http://database:2379/v2/keys?recursive=true";
     assert_eq!(lab.exec("customer", status), "403");
@@ -141,5 +148,5 @@ fn attacks_succeed_without_policy_and_only_then() {
     let log = lab.ok(&["logs", "database", "-c", "tortie-authz"]);
     assert!(log.contains("default/customer") && !log.contains("default/attack"), "{log}");
     lab.policy("delete");
-    assert_eq!(lab.attack("99999.99"), (Some(0), "99999.99".to_owned()));
+    assert_eq!(lab.attack("99999.99", 60), (Some(0), "99999.99".to_owned()));
 }

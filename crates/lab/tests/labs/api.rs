@@ -1,7 +1,5 @@
 //! The lab as a node of its own API server, through kubectl.
 
-use serde_json::Value;
-
 use crate::cluster::{Cluster, deployment};
 use crate::harness::{Place, alive, eventually, kill, outsider, pod, web};
 
@@ -51,9 +49,9 @@ fn services_follow_pods_that_come_and_go() {
     eventually("the Service's pod", || {
         cluster.place.curl("x", "client", "http://web").starts_with("web ")
     });
-    let slices = cluster.ok(&["get", "endpointslices", "-o", "json"]);
-    let slices: Value = serde_json::from_str(&slices).unwrap();
-    assert_eq!(slices["items"][0]["endpoints"][0]["conditions"]["ready"], true, "{slices}");
+    // The way to it is there before it is told of.
+    let path = "jsonpath={.items[*].endpoints[*].conditions.ready}";
+    eventually("its slice", || cluster.ok(&["get", "endpointslices", "-o", path]) == "true");
     cluster.apply(&crate::harness::service("later", "web", ""));
     eventually("the new Service's name", || {
         cluster.place.curl("x", "client", "http://later").starts_with("web ")
@@ -78,8 +76,10 @@ fn what_cannot_run_says_why_and_runs_when_it_can() {
     eventually("the reasons", || {
         reason("unknown") == "ErrImagePull" && reason("waits") == "CreateContainerConfigError"
     });
-    let told = cluster.ok(&["describe", "pod", "unknown"]);
-    assert!(told.contains("no local command stands for image `nowhere/else:1`"), "{told}");
+    eventually("the Event", || {
+        let told = cluster.ok(&["describe", "pod", "unknown"]);
+        told.contains("no local command stands for image `nowhere/else:1`")
+    });
     cluster.apply(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: later}\ndata: {color: red}\n---\n",
     );

@@ -82,6 +82,17 @@ impl Cluster {
         assert_eq!(status, 0, "{out}{err}");
     }
 
+    /// Writes a word into the FIFO `/tmp/go` of a container that waits for one.
+    ///
+    /// The shell that writes ends with 0; or it is killed, which is 137, because the container has read
+    /// the word, gone on and ended with everything in it before that shell has ended.
+    pub(crate) fn tell(&self, pod: &str, container: &str, word: &str) {
+        let script = format!("echo {word} > /tmp/go");
+        let (status, out, err) =
+            self.run(&["exec", pod, "-c", container, "--", "sh", "-c", &script], "");
+        assert!([0, 137].contains(&status), "{status}: {out}{err}");
+    }
+
     /// Names and readiness of the pods in `default`: `web-abc 1/1`.
     pub(crate) fn pods(&self) -> Vec<String> {
         let table = self.ok(&["get", "pods", "--no-headers", "--ignore-not-found"]);

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use crate::harness::{INJECTED, PROGRAM, Place, images, is_empty, outsider, pod, text, web};
+use crate::harness::{
+    INJECTED, PROGRAM, Place, eventually, images, is_empty, outsider, pod, text, web,
+};
 
 #[test]
 fn exec_and_logs() {
@@ -13,7 +15,7 @@ fn exec_and_logs() {
         let shell = std::os::unix::process::ExitStatusExt::signal(&status).map(|s| 128 + s);
         assert_eq!(status.code().or(shell), Some(code), "{script}");
     }
-    assert_eq!(place.ok("x", &["logs", "default/a", "-c", "main"]), "hello\n");
+    eventually("its word", || place.ok("x", &["logs", "default/a", "-c", "main"]) == "hello\n");
     let error = place.fails("x", &["exec", "b", "--", "true"], 3);
     assert!(error.contains("pod `b`: not in lab `x`\nhint: it has default/a"), "{error}");
     let error = place.fails("x", &["exec", "a", "-c", "y", "--", "true"], 3);
@@ -26,7 +28,11 @@ fn exec_and_logs() {
 fn a_container_that_ends_at_once_shows_why() {
     let Some(mut place) = Place::new() else { return };
     let text = images()
-        + &pod("bad", "sh", ", args: ['echo no database given >&2; exit 3']")
+        + &pod(
+            "bad",
+            "sh",
+            ", args: ['echo no database given >&2; exit 3'], ports: [{containerPort: 9}]",
+        )
         + &pod("once", "sh", ", args: ['true']")
             .replace("spec:\n", "spec:\n  restartPolicy: Never\n")
         + &outsider("good");
@@ -37,7 +43,9 @@ fn a_container_that_ends_at_once_shows_why() {
     let status = place.container("x", "bad", "main");
     assert_eq!(status["exitCode"], 3);
     assert!(status["restarts"].as_u64().unwrap() >= 2);
-    assert_eq!(place.container("x", "once", "main")["state"], "Completed");
+    eventually("the end of `once`", || {
+        place.container("x", "once", "main")["state"] == "Completed"
+    });
     assert_eq!(place.container("x", "good", "main")["ready"], true);
     let error = place.fails("x", &["exec", "once", "--", "true"], 3);
     assert!(error.contains("is not running"), "{error}");

@@ -12,7 +12,10 @@ use serde_json::Value;
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tortie-lab");
 
 /// Ten times what any step here should take.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The time for what is expected to be silence.
+pub(crate) const SHORT: &str = "--max-time 1";
 
 /// A place for labs.
 pub(crate) struct Place {
@@ -86,9 +89,10 @@ impl Place {
         text(&self.run(name, &["exec", pod, "--", "sh", "-c", script]).stdout).trim().to_owned()
     }
 
-    /// What `curl` in a pod gets from an address, or its exit status where it gets nothing.
+    /// What `curl` in a pod gets from an address, or its exit status where it gets nothing. For an
+    /// answer there is ample time, unless `args` say otherwise.
     pub(crate) fn curl(&mut self, name: &str, pod: &str, args: &str) -> String {
-        self.sh(name, pod, &format!("curl -s --max-time 5 {args} || echo failed $?"))
+        self.sh(name, pod, &format!("curl -s --max-time 60 {args} || echo failed $?"))
     }
 
     pub(crate) fn status(&mut self, name: &str) -> Value {
@@ -208,18 +212,24 @@ pub(crate) const INJECTED: &str = "apiVersion: v1\nkind: Namespace\n\
 
 /// What this host shows of labs: mounts and links.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Traces {
-    mounts: String,
-    links: BTreeSet<String>,
-}
+pub(crate) struct Traces(BTreeSet<String>);
 
 impl Traces {
     pub(crate) fn now() -> Self {
         let links = fs::read_dir("/sys/class/net").unwrap();
-        Self {
-            mounts: fs::read_to_string("/proc/self/mountinfo").unwrap(),
-            links: links.map(|e| e.unwrap().file_name().into_string().unwrap()).collect(),
-        }
+        let links = links.map(|e| e.unwrap().file_name().into_string().unwrap());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        Self(mounts.lines().map(str::to_owned).chain(links).collect())
+    }
+
+    /// Sees that nothing has been added that stays. Others on this host may add something for a while.
+    pub(crate) fn assert_unchanged(&self) {
+        let mut added: BTreeSet<String> = Self::now().0.difference(&self.0).cloned().collect();
+        eventually(&format!("the end of {added:?}"), || {
+            let now = Self::now();
+            added.retain(|trace| now.0.contains(trace));
+            added.is_empty()
+        });
     }
 }
 

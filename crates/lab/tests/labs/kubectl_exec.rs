@@ -93,11 +93,14 @@ fn the_container_that_is_meant_or_why_there_is_none() {
     eventually("the end of the pod", || {
         cluster.ok(&["get", "pod", "done", "-o", "jsonpath={.status.phase}"]) == "Succeeded"
     });
+    // Before it has a place, that is what is wrong with it.
+    eventually("a place for the pod", || {
+        cluster.refused(&["exec", "waits", "--", "true"]).contains("pod `default/waits`")
+    });
     for (words, why) in [
         (&["exec", "pair", "-c", "third", "--", "true"][..], "container third is not valid"),
         (&["exec", "nobody", "--", "true"], "pods \"nobody\" not found"),
         (&["exec", "done", "--", "true"], "current phase is Succeeded"),
-        (&["exec", "waits", "--", "true"], "pod `default/waits`"),
         (&["attach", "pair"], "`attach` is not served: of pods only `log` and `exec` are"),
         (&["port-forward", "pair", "0:80"], "`portforward` is not served"),
     ] {

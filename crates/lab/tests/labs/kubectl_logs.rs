@@ -1,6 +1,6 @@
 //! `kubectl logs` on the lab's pods.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -12,7 +12,7 @@ use crate::harness::{eventually, outsider, pod};
 const TALKERS: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: talkers, labels: {app: t}}\n\
     spec:\n  restartPolicy: Never\n  initContainers:\n  \
     - {name: before, image: sh, args: ['echo before']}\n  containers:\n  \
-    - {name: talker, image: sh, args: ['seq 5; echo err >&2; mkfifo /tmp/go; read x < /tmp/go; echo $x']}\n  \
+    - {name: talker, image: sh, args: ['mkfifo /tmp/go; seq 5; echo err >&2; read x < /tmp/go; echo $x']}\n  \
     - {name: other, image: sh, args: ['echo other; sleep 1000']}\n---\n";
 
 #[test]
@@ -21,6 +21,7 @@ fn logs_of_pods_and_containers() {
     let logs = |words: &[&str]| cluster.ok(&[&["logs"], words].concat());
     let talker = "1\n2\n3\n4\n5\nerr\n";
     eventually("the first words", || logs(&["talkers", "-c", "talker"]) == talker);
+    eventually("the other's", || logs(&["talkers", "-c", "other"]) == "other\n");
     assert_eq!(logs(&["talkers", "-c", "before"]), "before\n");
     // kubectl asks them in any order.
     let all = logs(&["talkers", "--all-containers"]);
@@ -32,8 +33,9 @@ fn logs_of_pods_and_containers() {
     assert_eq!(logs(&["talkers", "-c", "talker", "--limit-bytes=5"]), "1\n2\n3");
     let prefixed = logs(&["-l", "app=t", "--prefix", "-c", "other"]);
     assert_eq!(prefixed, "[pod/talkers/other] other\n");
-    let of_all = logs(&["-l", "app=web", "--prefix"]);
-    assert_eq!(of_all.matches("/main] listening on 80\n").count(), 2, "{of_all}");
+    eventually("those of both", || {
+        logs(&["-l", "app=web", "--prefix"]).matches("/main] listening on 80\n").count() == 2
+    });
     assert_eq!(logs(&["deploy/web"]), "listening on 80\n");
 
     let mut follower = cluster.start(&["logs", "-f", "talkers", "-c", "talker", "--tail=1"]);
@@ -41,9 +43,7 @@ fn logs_of_pods_and_containers() {
     let mut first = [0; 4];
     out.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"err\n");
-    let go = ["exec", "talkers", "-c", "talker", "--", "sh", "-c", "echo last > /tmp/go"];
-    // The container may end before this does, which is killed then.
-    assert!([0, 137].contains(&cluster.run(&go, "").0));
+    cluster.tell("talkers", "talker", "last");
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "last\n", "it ends with the container");
@@ -99,7 +99,9 @@ fn times(log: &str) -> Vec<(OffsetDateTime, &str)> {
 
 #[test]
 fn logs_know_when() {
-    let steps = ", args: ['echo one; echo two; mkfifo /tmp/go; read x < /tmp/go; echo $x; exit 1']";
+    // It holds the FIFO open: of two words, the second is not lost with the end of who wrote the first.
+    let steps = ", args: ['mkfifo /tmp/go; exec 3<>/tmp/go; echo one; echo two; read x <&3; echo $x; \
+                 read x <&3; echo $x; exit 1']";
     let start = OffsetDateTime::now_utc();
     let Some(cluster) = Cluster::up(&pod("p", "sh", steps)) else { return };
     let logs = |words: &[&str]| cluster.ok(&[&["logs", "p"], words].concat());
@@ -118,18 +120,23 @@ fn logs_know_when() {
     let next = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap();
     let since = format!("--since-time={next}");
     assert_eq!(logs(&[&since]), "");
+    cluster.tell("p", "main", "three");
+    eventually("the next word", || logs(&[&since]) == "three\n");
     let mut follower = cluster.start(&["logs", "-f", "p", "--timestamps", &since]);
-    cluster.ok(&["exec", "p", "--", "sh", "-c", "echo three > /tmp/go"]);
+    let mut out = BufReader::new(follower.stdout.take().unwrap());
     let mut followed = String::new();
-    follower.stdout.take().unwrap().read_to_string(&mut followed).unwrap();
+    // Only now is it certain that it follows this run, and not the next.
+    out.read_line(&mut followed).unwrap();
+    cluster.tell("p", "main", "four");
+    out.read_to_string(&mut followed).unwrap();
     assert!(follower.wait().unwrap().success());
-    let [(three, "three")] = times(&followed)[..] else { panic!("{followed}") };
-    assert!(three > two && three <= OffsetDateTime::now_utc(), "{followed}");
+    let [(three, "three"), (four, "four")] = times(&followed)[..] else { panic!("{followed}") };
+    assert!(three > two && four >= three && four <= OffsetDateTime::now_utc(), "{followed}");
 
     eventually("the next run", || cluster.run(&["logs", "p", "--previous"], "").0 == 0);
     let previous = logs(&["--previous", "--timestamps"]);
     assert_eq!(previous, first + &followed);
-    assert_eq!(logs(&["--previous", &since]), "three\n");
-    assert_eq!(logs(&["--previous", "--since=1h", "--tail=2"]), "two\nthree\n");
+    assert_eq!(logs(&["--previous", &since]), "three\nfour\n");
+    assert_eq!(logs(&["--previous", "--since=1h", "--tail=2"]), "three\nfour\n");
     assert_eq!(logs(&["--previous", "--timestamps", "--limit-bytes=10"]), previous[..10]);
 }

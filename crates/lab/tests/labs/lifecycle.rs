@@ -21,7 +21,7 @@ fn nothing_is_left_after_down() {
     place.ok("x", &["down"]);
     assert!(!processes.into_iter().any(alive));
     assert!(is_empty(&place.state()));
-    assert_eq!(Traces::now(), before);
+    before.assert_unchanged();
     let error = place.fails("x", &["down"], 3);
     assert!(error.contains("lab `x`: is not running"), "{error}");
 }
@@ -38,7 +38,7 @@ fn nothing_is_left_after_the_supervisor_was_killed() {
     let error = place.fails("x", &["status"], 3);
     assert!(error.contains("lab `x`: is not running"), "{error}");
     assert!(is_empty(&place.state()), "what a crash leaves is cleaned up");
-    assert_eq!(Traces::now(), before);
+    before.assert_unchanged();
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn nothing_is_left_of_a_start_that_was_interrupted() {
         up.wait().unwrap();
         eventually("the lab's end", || !processes.iter().copied().any(alive));
         eventually("the directory's end", || is_empty(&place.state()));
-        assert_eq!(Traces::now(), before);
+        before.assert_unchanged();
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tortie_lab::{Lab, Options, Outcome, StateRoot};
 
-use crate::harness::{INJECTED, PROGRAM, Place, outsider, pod, service, web};
+use crate::harness::{DEADLINE, INJECTED, PROGRAM, Place, outsider, pod, service, web};
 
 const GET_ONLY: &str = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
     metadata: {name: get-only}\nspec:\n  selector: app == 'server'\n  \
@@ -14,7 +14,7 @@ const GET_ONLY: &str = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPol
 fn status_of(lab: &Lab, method: &str) -> String {
     let script = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", method];
     let argv: Vec<String> = script.iter().chain(&["http://server"]).map(|w| (*w).into()).collect();
-    lab.exec("client", None, &argv, Duration::from_secs(20)).unwrap().stdout
+    lab.exec("client", None, &argv, DEADLINE).unwrap().stdout
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn an_ordinary_user_has_labs_too() {
     let lab = |args: &[&str]| as_user(&place, &[&[program, "lab"], args].concat());
     let up = lab(&["up", "-f", &file]);
     assert!(up.status.success(), "{}", text(&up.stderr));
-    let answer = lab(&["exec", "client", "--", "curl", "-s", "--max-time", "5", "http://server"]);
+    let answer = lab(&["exec", "client", "--", "curl", "-s", "--max-time", "60", "http://server"]);
     let powers = lab(&["exec", "client", "--", "grep", "CapEff", "/proc/self/status"]);
     let kubeconfig = text(&lab(&["kubeconfig"]).stdout).trim().to_owned();
     let mut exec = Command::new(kubectl());

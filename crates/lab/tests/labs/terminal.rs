@@ -3,13 +3,12 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// Ten times what any answer here should take.
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::harness::DEADLINE;
 
 /// A program on a terminal of its own.
 pub(crate) struct Terminal {

@@ -23,7 +23,7 @@ pub(crate) fn available() -> bool {
 
 /// A port that nobody has, and that nobody is given while its server is down: those that are given
 /// to whoever asks for any begin at 32768.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static TRIED: AtomicU32 = AtomicU32::new(0);
     let start = std::process::id().wrapping_mul(61);
     loop {

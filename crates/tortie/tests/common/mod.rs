@@ -2,11 +2,14 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+#[path = "../../../store/tests/common/etcd.rs"]
+mod etcd;
+
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -165,36 +168,25 @@ impl Drop for Server {
     }
 }
 
-/// A real etcd; killed when dropped.
+/// Waits, but not for ever.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), what).await.unwrap()
+}
+
+/// A real etcd, and programs that speak to it.
 pub struct Etcd {
-    child: Child,
+    server: etcd::Server,
     pub home: Home,
     pub url: String,
 }
 
 impl Etcd {
     pub fn start() -> Option<Etcd> {
-        let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).status();
-        if !found.is_ok_and(|status| status.success()) {
-            assert!(std::env::var("CI").is_err(), "CI needs the program `etcd`");
-            eprintln!("skipped: there is no program `etcd`");
+        if !etcd::available() {
             return None;
         }
-        let home = Home::new();
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (url, peer) = (format!("http://{}", free()), format!("http://{}", free()));
-        let child = home
-            .command("etcd")
-            .arg("--data-dir")
-            .arg(home.path().join("etcd"))
-            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let etcd = Etcd { child, home, url };
+        let (server, home) = (etcd::Server::start(), Home::new());
+        let etcd = Etcd { url: server.url(), server, home };
         // It answers once it has elected itself.
         let ready = (0..60).any(|_| etcd.ctl(&["endpoint", "health"], "").status == 0);
         assert!(ready, "etcd does not answer");
@@ -212,13 +204,6 @@ impl Etcd {
         let mut command = self.home.calicoctl();
         command.env("DATASTORE_TYPE", "etcdv3").env("ETCD_ENDPOINTS", &self.url);
         run(command.args(arguments), input)
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -2,8 +2,6 @@
 //! bank's own use is allowed meanwhile.
 
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use tortie_client::server::Place;
@@ -11,7 +9,7 @@ use tortie_lab::PodStatus;
 use tortie_policy::{Compat, Protocol, Query, Word, explain_by, request_line};
 
 use super::files::POLICY;
-use super::{Bank, LIMIT, brief, command};
+use super::{Bank, brief, command, in_time};
 use crate::demo::Script;
 use crate::demo::tools::Said;
 use crate::remote::live;
@@ -24,6 +22,11 @@ const ATTACK: &str = "attack";
 
 /// What the node's agent says of packets that policy dropped.
 const DROPS: &str = "tortie_network_dropped_packets_total";
+
+/// For how long the tutorial tries to connect, in seconds: enough to know that nobody answers.
+const SILENCE: &str = "3";
+/// For how long to try where an answer is expected, which a busy machine may delay.
+const ANSWER: &str = "30";
 
 /// What the attacker writes before there is policy, and in the control.
 const STOLEN: &str = "10000.00";
@@ -65,7 +68,7 @@ impl Bank<'_> {
             self.status_in(CUSTOMER, &[&format!("http://{database}:2379/v2/keys?recursive=true")])
         });
         script.step("stolen keys of summary: set the balance", "no answer (curl 28)", || {
-            let said = self.exec(ATTACK, &theft(REFUSED))?;
+            let said = self.exec(ATTACK, &theft(REFUSED, SILENCE))?;
             Ok(match (said.status, said.out.as_str()) {
                 (28, "" | "000") => "no answer (curl 28)".to_owned(),
                 (status, answer) => format!("curl {status}, answer {answer}"),
@@ -109,18 +112,13 @@ impl Bank<'_> {
 
     /// How many packets to the database policy has dropped in the kernel, once there is one. The
     /// agent reads its counters every few seconds.
-    #[expect(clippy::disallowed_methods, reason = "nobody says when the agent has read them")]
     fn dropped(&self) -> anyhow::Result<u64> {
-        let start = Instant::now();
-        loop {
+        let sum = || {
             let metrics = self.lab.metrics()?;
             let drops = metrics.lines().filter(|line| line.starts_with(DROPS));
-            let sum = drops.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
-            if sum > 0 || start.elapsed() > LIMIT {
-                return Ok(sum);
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
+            Ok(drops.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+        };
+        in_time(sum, |sum| *sum > 0)
     }
 
     pub(super) fn control(&self, script: &mut Script) {
@@ -153,7 +151,7 @@ impl Bank<'_> {
 
     /// The attack of the tutorial: status of the answer.
     fn steal(&self, balance: &str) -> anyhow::Result<String> {
-        self.answered(ATTACK, &theft(balance))
+        self.answered(ATTACK, &theft(balance, ANSWER))
     }
 
     fn list_accounts(&self) -> anyhow::Result<String> {
@@ -169,7 +167,7 @@ impl Bank<'_> {
     /// The HTTP status that `curl` gets in a pod. It counts also if `curl` then complains that the
     /// answer came before it had sent everything, as an early refusal does over HTTP/2.
     fn status_in(&self, deployment: &str, arguments: &[&str]) -> anyhow::Result<String> {
-        let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "20"];
+        let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "60"];
         let command: Vec<_> = curl.iter().chain(arguments).map(ToString::to_string).collect();
         self.answered(deployment, &command)
     }
@@ -192,11 +190,11 @@ impl Bank<'_> {
     }
 }
 
-/// The attack of the tutorial, which prints the status of the answer.
-fn theft(balance: &str) -> Vec<String> {
+/// The attack of the tutorial, which prints the status of the answer. It tries for so many seconds.
+fn theft(balance: &str, limit: &str) -> Vec<String> {
     let url = "https://database:2379/v2/keys/accounts/519940/balance";
     let value = format!("value={balance}");
-    let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--connect-timeout", "3"];
+    let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--connect-timeout", limit];
     let request = ["-k", url, "-d", &value, "-XPUT"];
     let keys = ["--key", "/etc/certs/key.pem", "--cert", "/etc/certs/cert-chain.pem"];
     curl.iter().chain(&request).chain(&keys).map(ToString::to_string).collect()
@@ -204,6 +202,6 @@ fn theft(balance: &str) -> Vec<String> {
 
 /// The HTTP status that `curl` gets on this machine.
 fn curl(arguments: &[&str]) -> anyhow::Result<String> {
-    let curl = ["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10"];
+    let curl = ["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "30"];
     command(Command::new("curl").args(curl).args(arguments))
 }

@@ -21,8 +21,8 @@ const PROGRAMS: [&str; 3] = ["yaobank-customer", "yaobank-summary", "yaobank-dat
 /// What turns on the sockets by which sidecars are told their policy.
 const SYNC: &str = r#"{"spec": {"policySyncPathPrefix": "/var/run/nodeagent"}}"#;
 
-/// How long counters, and what is being deleted, may take.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take until something is as it should be.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The balance the tutorial's account starts with.
 const BALANCE: &str = "2389.45";
@@ -150,14 +150,10 @@ impl Bank<'_> {
         self.page_shows(script, "the customer page shows account 519940", BALANCE);
     }
 
-    /// Waits until `kubectl get pods` shows all pods of the bank like this, and the gateway's.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "kubectl can wait for what is there already alone"
-    )]
+    /// Waits until `kubectl get pods` shows all pods of the bank like this, and the gateway's: kubectl
+    /// can wait for what is there already alone.
     fn pods(&self, ready: &str) -> anyhow::Result<String> {
-        let start = Instant::now();
-        loop {
+        let counts = || {
             let pods = self.tools.kubectl_ok(&["get", "pods", "-A", "--no-headers"])?;
             let fits = |namespace: &str, ready: &str| {
                 let fits = |line: &&str| {
@@ -166,13 +162,10 @@ impl Bank<'_> {
                 };
                 pods.lines().filter(fits).count()
             };
-            let bank = fits("default", ready);
-            let all = (bank, fits("istio-system", "1/1"), pods.lines().count());
-            if all == (3, 1, 4) || start.elapsed() > LIMIT {
-                return Ok(format!("{bank} pods {ready} Running"));
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
+            Ok((fits("default", ready), fits("istio-system", "1/1"), pods.lines().count()))
+        };
+        let (bank, ..) = in_time(counts, |counts| *counts == (3, 1, 4))?;
+        Ok(format!("{bank} pods {ready} Running"))
     }
 
     fn apply_policy(&self, script: &mut Script) {
@@ -205,12 +198,31 @@ impl Bank<'_> {
         )
     }
 
+    /// Waits until the customer page shows a balance: nobody says when every Envoy has heard of pods
+    /// that are new.
     fn page_shows(&self, script: &mut Script, what: &str, balance: &str) {
-        script.step(what, balance, || {
+        let shown = || {
             let page =
-                command(Command::new("curl").args(["-sS", "--max-time", "10", &self.gateway]))?;
+                command(Command::new("curl").args(["-sS", "--max-time", "30", &self.gateway]))?;
             Ok(balance_on(&page).unwrap_or_else(|| format!("no balance: {}", brief(&page))))
-        });
+        };
+        script.step(what, balance, || in_time(shown, |shown| shown == balance));
+    }
+}
+
+/// What a look gives as soon as it is as wanted, or else when the time is over.
+#[expect(clippy::disallowed_methods, reason = "nobody tells when what is looked at has changed")]
+fn in_time<T>(
+    look: impl Fn() -> anyhow::Result<T>,
+    is_wanted: impl Fn(&T) -> bool,
+) -> anyhow::Result<T> {
+    let start = Instant::now();
+    loop {
+        let seen = look();
+        if seen.as_ref().is_ok_and(&is_wanted) || start.elapsed() > LIMIT {
+            return seen;
+        }
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
