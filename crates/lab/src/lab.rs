@@ -4,6 +4,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -86,6 +88,7 @@ impl Options {
             Err(error) if checked.needs_envoy => return Err(error),
             found => found.ok(),
         };
+        let (api_port, claim) = free_port()?;
         let settings = Settings {
             documents: checked.documents,
             images: images.resources.into_iter().map(|resource| resource.raw).collect(),
@@ -93,11 +96,12 @@ impl Options {
             envoy,
             permissive: self.mtls == MutualTls::Permissive,
             certificate_seconds: self.certificate_lifetime.as_secs().max(1),
-            api_port: free_port()?,
+            api_port,
             rootless: is_rootless(),
         };
         let warnings = manifests.warnings.iter().chain(&images.warnings);
-        Ok(Checked { settings, warnings: warnings.map(ToString::to_string).collect() })
+        let warnings = warnings.map(ToString::to_string).collect();
+        Ok(Checked { settings, warnings, _claim: claim })
     }
 }
 
@@ -105,6 +109,8 @@ impl Options {
 struct Checked {
     settings: Settings,
     warnings: Vec<String>,
+    /// Held until the API server listens.
+    _claim: UnixDatagram,
 }
 
 /// The first of the ports for API servers, and how many there are: all below those that are given to
@@ -112,15 +118,25 @@ struct Checked {
 const PORTS: (u16, u16) = (20_000, 12_000);
 
 /// A port that nobody listens on now, and that nobody is given by chance before the API server has it
-/// or while that is started again.
-fn free_port() -> Result<u16, Error> {
+/// or while that is started again. No other lab takes it as long as the claim on it lives.
+fn free_port() -> Result<(u16, UnixDatagram), Error> {
     let (first, count) = PORTS;
     let chosen = RandomState::new().hash_one(()) % u64::from(count);
     let chosen = u16::try_from(chosen).unwrap_or_default();
     let mut ports = (0..count).map(|next| first + (chosen + next) % count);
-    let free = ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    let free = ports.find_map(|port| {
+        let claim = claim(port).ok()?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+        Some((port, claim))
+    });
     let none = || io::Error::from(io::ErrorKind::AddrInUse);
     free.ok_or_else(none).at("find", "a free port")
+}
+
+/// A socket of this name belongs to whoever may take a port.
+fn claim(port: u16) -> io::Result<UnixDatagram> {
+    let name = format!("tortie-lab-port-{port}");
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)
 }
 
 fn load(paths: &[PathBuf], recursive: bool) -> Result<Loaded, Error> {
@@ -150,7 +166,7 @@ impl Lab {
     /// For bad input or missing programs, before anything is started; for anything that fails
     /// later, after everything started has been ended again.
     pub fn up(options: &Options, mut progress: impl FnMut(&str)) -> Result<Self, Error> {
-        let Checked { settings, warnings } = options.check()?;
+        let Checked { settings, warnings, _claim } = options.check()?;
         warnings.iter().for_each(|warning| progress(&format!("warning: {warning}")));
         let stdin = gateway_listener(options.gateway_port)?;
         let dir = options.state.reserve(&options.name)?;
