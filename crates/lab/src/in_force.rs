@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tortie_agent::source::{Census, followed};
 use tortie_authz::client::{HealthCheck, health};
 
@@ -18,9 +18,12 @@ use crate::supervisor::{AUTHORIZER, Api};
 use crate::{Error, admin};
 
 /// How long it may take.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 /// Between two questions.
 const INTERVAL: Duration = Duration::from_millis(10);
+/// When objects are listed anew though the kernel works by what it did: if what was seen has been deleted
+/// since, that may be what there is again.
+const AGAIN: Duration = Duration::from_millis(500);
 /// What the agent says of which set of objects the kernel enforces.
 const IN_KERNEL: &str = "tortie_network_revision ";
 
@@ -29,13 +32,38 @@ const IN_KERNEL: &str = "tortie_network_revision ";
 pub(crate) async fn wait(dir: &LabDir, api: &Api) -> Result<(), Error> {
     let mut missing = "an answer of the API server".to_owned();
     let done = timeout(LIMIT, async {
-        while let Some(what) = behind(dir, held(api).await?).await? {
-            missing = what;
+        let mut last: Option<Look> = None;
+        loop {
+            let kernel = in_kernel(dir);
+            let look = match last.take() {
+                Some(last) if last.counts(kernel) => last,
+                _ => Look { kernel, held: held(api).await?, at: Instant::now() },
+            };
+            match behind(dir, kernel, look.held).await? {
+                Some(what) => missing = what,
+                None => return Ok(()),
+            }
+            last = Some(look);
             sleep(INTERVAL).await;
         }
-        Ok(())
     });
     done.await.unwrap_or_else(|_| Err(Error::Timeout { what: missing, seconds: LIMIT.as_secs() }))
+}
+
+/// A look at the API server's objects. It takes much longer than to ask what the kernel works by.
+struct Look {
+    /// What the kernel worked by before.
+    kernel: Option<u64>,
+    /// The number of the objects.
+    held: u64,
+    at: Instant,
+}
+
+impl Look {
+    /// Whether another look can wait: the kernel works by what was seen, or still by what it did.
+    fn counts(&self, kernel: Option<u64>) -> bool {
+        kernel == Some(self.held) || (kernel == self.kernel && self.at.elapsed() < AGAIN)
+    }
 }
 
 /// The number of what the API server holds.
@@ -50,8 +78,8 @@ async fn held(api: &Api) -> Result<u64, Error> {
 }
 
 /// What does not work by this set of objects.
-async fn behind(dir: &LabDir, number: u64) -> Result<Option<String>, Error> {
-    if in_kernel(dir) != Some(number) {
+async fn behind(dir: &LabDir, kernel: Option<u64>, number: u64) -> Result<Option<String>, Error> {
+    if kernel != Some(number) {
         return Ok(Some("policy in the kernel".to_owned()));
     }
     let status: Status = read_json(&dir.status())?;
