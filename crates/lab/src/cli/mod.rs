@@ -1,5 +1,6 @@
 //! `tortie lab …`: arguments and what each command does.
 
+mod exec;
 mod show;
 
 use std::os::unix::process::CommandExt;
@@ -37,6 +38,7 @@ enum Command {
     /// Show how a lab is
     Status(Show),
     /// Run a command in a pod; passes on its exit status
+    #[command(after_help = exec::EXAMPLES)]
     Exec(Exec),
     /// Show what a container has printed
     Logs(Logs),
@@ -92,6 +94,12 @@ struct Show {
 
 #[derive(Debug, Args)]
 struct Exec {
+    /// Let the command read this one's input; it has none otherwise
+    #[arg(short = 'i', long)]
+    stdin: bool,
+    /// With -i: let the command have this terminal; it sees none otherwise
+    #[arg(short = 't', long)]
+    tty: bool,
     /// The pod: NAMESPACE/NAME, its name alone, or its workload's
     pod: String,
     /// The container; the pod's first if not given, `istio-proxy` and `tortie-authz` work too
@@ -191,7 +199,7 @@ pub fn run(args: LabArgs) -> Result<u8, Error> {
         Command::Up(args) => up(name, state, args),
         Command::Down => crate::down(&state, &name).map(|()| 0),
         Command::Status(args) => status(&open()?, args.output),
-        Command::Exec(args) => exec(&open()?, &args),
+        Command::Exec(args) => exec::run(&open()?, &args),
         Command::Logs(args) => logs(&open()?, &args),
         Command::Apply(args) => changes(&open()?.apply(&args.files, args.recursive)?),
         Command::Delete(args) => changes(&open()?.delete(&args.files, args.recursive)?),
@@ -242,12 +250,6 @@ fn status(lab: &Lab, format: Format) -> Result<u8, Error> {
         }
     }
     Ok(0)
-}
-
-/// Becomes the command, so that terminal, signals and exit status are its own.
-fn exec(lab: &Lab, args: &Exec) -> Result<u8, Error> {
-    let mut command = lab.exec_command(&args.pod, args.container.as_deref(), &args.argv)?;
-    Err(command.exec()).at("run", command.get_program())
 }
 
 /// Becomes `tail`, which knows how to follow a file.

@@ -7,6 +7,7 @@
 mod api;
 mod away;
 mod cluster;
+mod exec;
 mod faults;
 mod harness;
 mod isolation;
