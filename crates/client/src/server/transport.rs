@@ -23,19 +23,30 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// server that is gone without a word is noticed within a minute.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(20), Duration::from_secs(10), 3);
 
+/// What a server at a socket is called: it has no name there.
+fn localhost() -> Uri {
+    Uri::from_static("http://localhost")
+}
+
 /// What it takes to speak to a server, and its address for messages.
 pub(super) async fn client(found: Found) -> Result<(Client, String), Error> {
-    let config = match found {
-        Found::Url(url) => match url.strip_prefix("unix://") {
-            Some(path) => return Ok((unix(Path::new(path))?, url)),
-            None => Config::new(parse(&url)?),
-        },
+    let (mut config, server) = match found {
+        Found::Url(url) => (Config::new(localhost()), Some(url)),
         Found::Kubeconfig { files, context, server } => {
-            kubeconfig(&files, context, server.as_deref()).await?
+            (kubeconfig(&files, context).await?, server)
         }
-        Found::InCluster => Config::incluster()
-            .map_err(|error| Error::Place(format!("credentials of this pod: {error}")))?,
+        Found::InCluster => {
+            let wrong = |error| Error::Place(format!("credentials of this pod: {error}"));
+            (Config::incluster().map_err(wrong)?, None)
+        }
     };
+    if let Some(url) = server {
+        if let Some(path) = url.strip_prefix("unix://") {
+            config.cluster_url = localhost();
+            return Ok((build(unix(Path::new(path).into()), &config)?, url));
+        }
+        config.cluster_url = parse(&url)?;
+    }
     let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let connector = config.rustls_https_connector_with_connector(tcp());
     let connector = connector.map_err(|error| unusable(&url, &error))?;
@@ -51,23 +62,14 @@ fn parse(url: &str) -> Result<Uri, Error> {
     })
 }
 
-async fn kubeconfig(
-    files: &[PathBuf],
-    context: Option<String>,
-    server: Option<&str>,
-) -> Result<Config, Error> {
+async fn kubeconfig(files: &[PathBuf], context: Option<String>) -> Result<Config, Error> {
     let names = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(":");
     let wrong = |error| Error::Place(format!("kubeconfig `{names}`: {}", reason(&error)));
     let merged = files.iter().try_fold(Kubeconfig::default(), |merged, file| {
         Kubeconfig::read_from(file).and_then(|next| merged.merge(next))
     });
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    let config = Config::from_custom_kubeconfig(merged.map_err(wrong)?, &options).await;
-    let mut config = config.map_err(wrong)?;
-    if let Some(server) = server {
-        config.cluster_url = parse(server)?;
-    }
-    Ok(config)
+    Config::from_custom_kubeconfig(merged.map_err(wrong)?, &options).await.map_err(wrong)
 }
 
 /// What is wrong with a kubeconfig, without what stands in it: that may be a secret.
@@ -93,14 +95,12 @@ fn tcp() -> HttpConnector {
     connector
 }
 
-/// Who connects to the socket is who we are: no credentials are sent.
-fn unix(path: &Path) -> Result<Client, Error> {
-    let path: Arc<Path> = path.into();
-    let connector = tower::service_fn(move |_: Uri| {
+/// Who connects to the socket is who we are, unless the kubeconfig has a token.
+fn unix(path: Arc<Path>) -> impl Connect + Clone + Send + Sync + 'static {
+    tower::service_fn(move |_: Uri| {
         let path = Arc::clone(&path);
         Box::pin(async move { UnixStream::connect(&path).await.map(TokioIo::new) })
-    });
-    build(connector, &Config::new(Uri::from_static("http://localhost")))
+    })
 }
 
 fn build<C>(connector: C, config: &Config) -> Result<Client, Error>

@@ -80,6 +80,11 @@ impl LabDir {
         self.path.join("status.json")
     }
 
+    /// What the agent needs to be known to the API server.
+    pub(crate) fn agent_kubeconfig(&self) -> PathBuf {
+        self.path.join("agent.kubeconfig")
+    }
+
     /// The agent's log.
     pub(crate) fn agent_log(&self) -> PathBuf {
         self.path.join("agent.log")

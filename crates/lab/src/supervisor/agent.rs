@@ -6,10 +6,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use time::OffsetDateTime;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
+use tortie_apiserver::cli::{Kubeconfig, Places, Proof};
+use tortie_apiserver::{AGENT_USER, Credential, Entry, Register, new_token};
+use tortie_daemon::file;
 use tortie_policysync::server::layout::{self, Credentials};
 
 use super::Environment;
@@ -59,7 +63,7 @@ pub(super) fn withdraw(env: &Environment, pod: &PodPlan) -> Result<(), Error> {
 /// Keeps the agent running. Authorizers work on with what they know while it is away.
 pub(super) async fn run(env: Arc<Environment>) {
     loop {
-        match start(&env) {
+        match invite(&env).and_then(|()| start(&env)) {
             Ok(mut child) => {
                 let end = child.wait().await;
                 tracing::error!(?end, log = %env.dir.agent_log().display(), "the agent ended");
@@ -88,6 +92,37 @@ pub(super) async fn ready(env: &Environment) -> Result<(), Error> {
     })
 }
 
+/// Lets the API server know the next agent, and no earlier one, as a user that may read what an agent
+/// needs. It shows a token, because it comes by the socket: there are no certificates there, and no
+/// other way out of the node's network.
+fn invite(env: &Environment) -> Result<(), Error> {
+    let places = Places::new(&env.dir.api());
+    let (token, credential) = new_token().map_err(|error| Error::program("a token", error))?;
+    admit(&Register::new(&places.pki()), credential)?;
+    let own = fs::read_to_string(places.kubeconfig()).at("read", places.kubeconfig())?;
+    let config = Kubeconfig::like(&own)
+        .ok_or_else(|| Error::program("tortie apiserver", "its kubeconfig names no server"))?;
+    let text = config.of(AGENT_USER, &Proof::Token(token));
+    let path = env.dir.agent_kubeconfig();
+    let written = file::replace(&path, text.as_bytes(), 0o600);
+    written.map_err(|error| Error::program("the agent's kubeconfig", error))
+}
+
+/// Lets this be what the agent is known by, for as long as the lab lives.
+fn admit(register: &Register, credential: Credential) -> Result<(), Error> {
+    let now = SystemTime::now();
+    let entry = Entry {
+        user: AGENT_USER.to_owned(),
+        groups: Vec::new(),
+        credential,
+        created: OffsetDateTime::from(now).unix_timestamp(),
+        expires: i64::MAX,
+        revoked: false,
+    };
+    let admitted = register.remove(AGENT_USER, now).and_then(|_| register.add(entry, now));
+    admitted.map_err(|error| Error::program("the agent's user", error))
+}
+
 fn start(env: &Environment) -> Result<Child, Error> {
     let log = open_log(&env.dir.agent_log())?;
     let words = Privileges::AGENT.words("setpriv");
@@ -98,6 +133,8 @@ fn start(env: &Environment) -> Result<Child, Error> {
         .args(["agent", "--log-format", "json", "--node", NODE_NAME, "--socket-mode", "666"])
         // What waits for a change to be in force waits for pods too.
         .args(["--revision-of-everything", "--server", &env.dir.api_url()])
+        .arg("--kubeconfig")
+        .arg(env.dir.agent_kubeconfig())
         .arg("--policy-sync-prefix")
         .arg(env.dir.policy_sync())
         .arg("--admin")

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 #![allow(clippy::indexing_slicing, clippy::string_slice, reason = "test code")]
 
+mod agent;
 mod api;
 mod away;
 mod cluster;
