@@ -1,14 +1,17 @@
 //! What may be stored: what can be enforced, by policy's own conversion.
 
+use axum::http::HeaderValue;
 use serde_json::Value;
 use tortie_model::{FieldError, Object, Resource};
 use tortie_policy::{Compat, Single};
 
-use crate::api::{Api, DEFINITIONS};
-use crate::defaults::CALICO;
+use crate::api::{Api, DEFINITIONS, key};
+use crate::defaults::{self, CALICO};
 use crate::kinds::{Kind, from_definition};
 use crate::object;
+use crate::standards;
 use crate::status::Status;
+use crate::strict::warning;
 
 /// Kinds whose names need not be DNS names.
 const FREELY_NAMED: &str = "rbac.authorization.k8s.io";
@@ -26,11 +29,52 @@ impl Api {
             if let Err(wrong) = from_definition(document) {
                 errors.push(FieldError::new(wrong.field, wrong.reason));
             }
+            errors.extend(self.taken(document));
         } else {
             let compat = self.compat().await?;
             errors.extend(wrong_with(document, compat));
         }
+        if !errors.iter().any(|error| error.field.starts_with("metadata")) {
+            errors.extend(standards::check(document));
+        }
+        errors.extend(standards::of_kind(kind, document));
         if errors.is_empty() { Ok(()) } else { Err(Status::invalid(kind, name, &errors)) }
+    }
+
+    /// What is to be said of a policy whose tier is not there, or not yet.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn missing_tier(
+        &self,
+        kind: &Kind,
+        policy: &Value,
+    ) -> Result<Option<HeaderValue>, Status> {
+        if !defaults::is_tiered(kind) {
+            return Ok(None);
+        }
+        let (tiers, tier) = (self.kind(CALICO, "v3", "tiers")?, defaults::tier_of(policy));
+        match self.find(&tiers, &key(&tiers, None, tier)?).await {
+            Err(status) if status.code() == 404 => Ok(warning(&format!(
+                "there is no tier `{tier}`: without it the policy stands behind all tiers"
+            ))),
+            found => found.map(|_| None),
+        }
+    }
+
+    /// Whether a definition is of a kind that is there without it, in a version that is not: its
+    /// objects would be the same ones, and nothing would check them.
+    fn taken(&self, definition: &Value) -> Option<FieldError> {
+        let of = |pointer: &str| object::text(definition, pointer);
+        let (group, plural) = (of("/spec/group"), of("/spec/names/plural"));
+        let versions = definition.pointer("/spec/versions").and_then(Value::as_array);
+        let mut names =
+            versions.into_iter().flatten().map(|version| object::text(version, "/name"));
+        let known = |version: &str| self.kind(group, version, plural).is_ok();
+        let resource = self.is_built_in(group, plural);
+        let other = names.find(|version| resource && !known(version))?;
+        let why = format!("`{plural}.{group}` is built in, and not in version `{other}`");
+        Some(FieldError::new("spec.versions", why))
     }
 
     /// The points in which the cluster has chosen Calico's behaviour.
@@ -74,18 +118,19 @@ fn meaningless(resource: &Resource, compat: Compat) -> Vec<FieldError> {
     Single::read_with(resource, compat).1
 }
 
+/// One label of a DNS name.
+fn is_label(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !text.starts_with('-') && !text.ends_with('-') && !text.is_empty() && text.chars().all(inner)
+}
+
 fn check_name(kind: &Kind, name: &str, errors: &mut Vec<FieldError>) {
-    let label = |label: &str| {
-        let ends =
-            |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        ends(label.chars().next()) && ends(label.chars().last()) && label.chars().all(inner)
-    };
     let fine = match kind.group.as_str() {
         FREELY_NAMED => {
             !name.is_empty() && !name.contains(['/', '%']) && ![".", ".."].contains(&name)
         }
-        _ => name.len() <= 253 && name.split('.').all(label),
+        "" if kind.kind == "Service" => name.len() <= 63 && is_label(name),
+        _ => name.len() <= 253 && name.split('.').all(is_label),
     };
     // The conversion says it better where it knows the kind.
     if !fine && kind.group != CALICO {

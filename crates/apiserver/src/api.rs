@@ -96,6 +96,11 @@ impl Api {
         found.ok_or_else(|| Status::internal(format!("there is no kind `{plural}`")))
     }
 
+    /// Whether a resource needs no definition, whatever its version.
+    pub(crate) fn is_built_in(&self, group: &str, plural: &str) -> bool {
+        self.built_in.stored().any(|kind| kind.group == group && kind.plural == plural)
+    }
+
     /// Reads the definitions again.
     pub(crate) async fn redefine(&self) -> Result<(), Status> {
         let _alone = self.defining.lock().await;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::api::{Api, target_key};
 use crate::object::{self, fields};
 use crate::path::Target;
+use crate::prepare;
 use crate::query::Query;
 use crate::status::Status;
 use crate::strategic;
@@ -30,9 +31,11 @@ impl Api {
         if manager.is_empty() {
             return Err(Status::bad_request("fieldManager is required for apply patch"));
         }
+        prepare::check_type(&target.kind, wanted)?;
         let mut wanted = wanted.clone();
         fields(&mut wanted, "metadata").remove("managedFields");
         let name = target.name.as_deref().unwrap_or_default();
+        prepare::check_name(name, &wanted)?;
         fields(&mut wanted, "metadata").insert("name".into(), name.into());
         let key = target_key(target)?;
         match self.find(&target.kind, &key).await {
@@ -44,7 +47,7 @@ impl Api {
             }
             Err(status) => Err(status),
             Ok(_) => {
-                let change = |old: &Value| applied(target, query, &manager, old, &wanted);
+                let change = |old: &Value| applied(query, &manager, old, &wanted);
                 Ok((StatusCode::OK, self.change(target, query, change).await?))
             }
         }
@@ -80,13 +83,7 @@ fn with_record(mut new: Value, record: &Value, manager: &str, wanted: &Value) ->
     new
 }
 
-fn applied(
-    target: &Target,
-    query: &Query,
-    manager: &str,
-    old: &Value,
-    wanted: &Value,
-) -> Result<Value, Status> {
+fn applied(query: &Query, manager: &str, old: &Value, wanted: &Value) -> Result<Value, Status> {
     let mut record = record(old);
     let mine = cares(wanted);
     let mut new = old.clone();
@@ -98,15 +95,24 @@ fn applied(
         .filter(|(other, _)| *other != manager)
         .map(|(other, _)| (other.clone(), owned(&record, other)))
         .collect();
-    let differs = |path: &String| old.pointer(path) != new.pointer(path);
+    let differs = |path: &&String| old.pointer(path) != new.pointer(path);
+    let taken_from = |paths: &HashSet<String>| {
+        let mut taken: Vec<String> = paths.intersection(&mine).filter(differs).cloned().collect();
+        taken.sort();
+        taken
+    };
+    let conflicts: Vec<(&str, String)> = others
+        .iter()
+        .flat_map(|(other, paths)| {
+            taken_from(paths).into_iter().map(|path| (other.as_str(), shown(&path)))
+        })
+        .collect();
+    if !conflicts.is_empty() && !query.force {
+        return Err(Status::applied_otherwise(&conflicts));
+    }
     for (other, paths) in &others {
-        let taken: Vec<&String> = paths.intersection(&mine).filter(|path| differs(path)).collect();
-        if let (Some(path), false) = (taken.first(), query.force) {
-            let field = path.trim_start_matches('/').replace('/', ".");
-            let why = format!("Apply failed with 1 conflict: conflict with {other:?}: .{field}");
-            return Err(Status::conflict(&target.kind, object::name(old), &why));
-        }
-        let left: Vec<&String> = paths.iter().filter(|path| !taken.contains(path)).collect();
+        let taken = taken_from(paths);
+        let left: Vec<&String> = paths.iter().filter(|path| !taken.contains(*path)).collect();
         object::map(&mut record).insert(other.clone(), json!(left));
     }
     for gone in owned(&record, manager).difference(&mine) {
@@ -115,6 +121,11 @@ fn applied(
         }
     }
     Ok(with_record(new, &record, manager, wanted))
+}
+
+/// A JSON pointer as conflicts name it: `.spec.replicas`.
+fn shown(pointer: &str) -> String {
+    pointer.replace('/', ".").replace("~1", "/").replace("~0", "~")
 }
 
 fn remove(document: &mut Value, pointer: &str) {

@@ -9,6 +9,7 @@ use crate::body;
 use crate::handle::{Call, Handler};
 use crate::path::Target;
 use crate::status::Status;
+use crate::strict;
 use crate::view::json_response;
 use crate::write::Deletion;
 
@@ -53,6 +54,7 @@ impl Handler {
         }
         let eviction = body::document(call.headers, &body::read(body, self.patience).await?)?;
         let options = eviction.get("deleteOptions").unwrap_or(&Value::Null);
+        strict::check_options(options)?;
         let deletion = Deletion::read(&call.query, options)?;
         let pod = Target { subresource: None, ..call.target.clone() };
         let answer = self.api.delete(&pod, &deletion).await?;

@@ -46,7 +46,10 @@ pub(crate) fn fill(kind: &Kind, document: &mut Value, new: bool) {
         ("", "Service") => service(fields(document, "spec")),
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet") => {
             default(fields(document, "spec"), "replicas", json!(1));
+            template(document);
         }
+        ("apps", "DaemonSet") | ("batch", "Job") => template(document),
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => binding(document),
         ("networking.k8s.io", "NetworkPolicy") => kubernetes_policy(fields(document, "spec")),
         (CALICO, "Tier") => tier(document, new),
         ("apiextensions.k8s.io", "CustomResourceDefinition") if new => definition(document),
@@ -101,11 +104,32 @@ fn pod(document: &mut Value, new: bool) {
     default(spec, "restartPolicy", "Always".into());
     default(spec, "dnsPolicy", "ClusterFirst".into());
     default(spec, "terminationGracePeriodSeconds", json!(30));
+    ports(spec);
+    if new {
+        map(document).insert("status".into(), json!({"phase": "Pending"}));
+    }
+}
+
+fn ports(spec: &mut Map<String, Value>) {
     for container in each(spec, "containers") {
         each(container, "ports").for_each(|port| default(port, "protocol", "TCP".into()));
     }
-    if new {
-        map(document).insert("status".into(), json!({"phase": "Pending"}));
+}
+
+fn template(workload: &mut Value) {
+    if let Some(Value::Object(spec)) = workload.pointer_mut("/spec/template/spec") {
+        ports(spec);
+    }
+}
+
+/// Roles, users and groups are of one group of the API.
+fn binding(document: &mut Value) {
+    let group = || Value::from("rbac.authorization.k8s.io");
+    default(fields(document, "roleRef"), "apiGroup", group());
+    for subject in each(map(document), "subjects") {
+        if ["User", "Group"].map(Some).contains(&subject.get("kind").and_then(Value::as_str)) {
+            default(subject, "apiGroup", group());
+        }
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn resources(registry: &Registry, group: &str, version: &str) -> Resu
 fn old(kind: &Kind) -> Vec<Value> {
     let mut whole = json!({
         "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
-        "kind": kind.kind, "verbs": kind.verbs.names(),
+        "kind": kind.kind, "verbs": kind.verbs().collect::<Vec<_>>(),
     });
     if let Value::Object(fields) = &mut whole {
         if !kind.short.is_empty() {
@@ -121,7 +121,7 @@ fn new(kind: &Kind) -> Value {
         })
         .collect();
     json!({
-        "resource": kind.plural, "singularResource": kind.singular, "verbs": kind.verbs.names(),
+        "resource": kind.plural, "singularResource": kind.singular, "verbs": kind.verbs().collect::<Vec<_>>(),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "shortNames": kind.short, "categories": kind.categories, "subresources": parts,
         "responseKind": response(&kind.group, &kind.version, &kind.kind),

@@ -1,7 +1,7 @@
 //! From a request to an answer.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -122,9 +122,9 @@ impl Handler {
     ) -> Result<Response<Body>, Status> {
         let caller = self.api.caller(peer, &head.headers).await?;
         match head.uri.path() {
-            "/healthz" | "/livez" => health(&head.method),
+            "/healthz" | "/livez" => health(head, &["ping"]),
             "/readyz" => {
-                let answer = health(&head.method)?;
+                let answer = health(head, &["ping", "store"])?;
                 self.api.reach_store().await?;
                 Ok(answer)
             }
@@ -163,6 +163,9 @@ impl Handler {
             self.api.access.permit_path(&caller, &method, path)?;
         }
         match parsed {
+            Path::CoreVersions | Path::Groups if head.method != Method::GET => {
+                Err(Status::method_not_allowed())
+            }
             Path::CoreVersions => Ok(discover(head, &registry, true)),
             Path::Groups => Ok(discover(head, &registry, false)),
             Path::Group(group) => {
@@ -214,7 +217,8 @@ impl Handler {
         body: Incoming,
     ) -> Result<Response<Body>, Status> {
         let method = &head.method;
-        if method == Method::GET && call.query.watch {
+        // Of one object there is nothing to be watched: lists are, by its name.
+        if method == Method::GET && call.query.watch && call.target.name.is_none() {
             return self.watch(call, try_permit(&self.watches)?).await;
         }
         let _permit = try_permit(&self.requests)?;
@@ -252,6 +256,18 @@ impl Handler {
         Ok(json_response(code, shown.to_string()))
     }
 
+    /// Shows what was written, with warnings.
+    async fn written(
+        &self,
+        call: &Call<'_>,
+        code: StatusCode,
+        document: Value,
+        mut warnings: Vec<HeaderValue>,
+    ) -> Result<Response<Body>, Status> {
+        warnings.extend(self.api.missing_tier(&call.target.kind, &document).await?);
+        Ok(warned(self.show(call, code, document)?, warnings))
+    }
+
     async fn get(&self, call: Call<'_>) -> Result<Response<Body>, Status> {
         match call.target.subresource.as_deref() {
             None | Some("status") => {
@@ -287,7 +303,7 @@ impl Handler {
         call: Call<'_>,
         permit: OwnedSemaphorePermit,
     ) -> Result<Response<Body>, Status> {
-        if call.target.name.is_some() || call.target.kind.verbs != Verbs::All {
+        if call.target.kind.verbs != Verbs::All {
             return Err(Status::method_not_allowed());
         }
         let view = View::choose(call.headers)?;
@@ -304,7 +320,7 @@ impl Handler {
         }
         let warnings = call.check_fields(&document)?;
         let created = self.api.create(call.target, &call.query, document).await?;
-        Ok(warned(self.show(&call, StatusCode::CREATED, created)?, warnings))
+        self.written(&call, StatusCode::CREATED, created, warnings).await
     }
 
     async fn update(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
@@ -316,7 +332,7 @@ impl Handler {
         }
         let warnings = call.check_fields(&document)?;
         let updated = self.api.change(call.target, &call.query, |_| Ok(document.clone())).await?;
-        Ok(warned(self.show(&call, StatusCode::OK, updated)?, warnings))
+        self.written(&call, StatusCode::OK, updated, warnings).await
     }
 
     async fn patch(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
@@ -330,20 +346,31 @@ impl Handler {
         if let Change::Apply(wanted) = &patch {
             let warnings = call.check_fields(wanted)?;
             let (code, applied) = self.api.apply(call.target, &call.query, wanted).await?;
-            return Ok(warned(self.show(&call, code, applied)?, warnings));
+            return self.written(&call, code, applied, warnings).await;
         }
-        let apply = |old: &Value| patch.apply(kind, old);
+        let warnings = Mutex::new(Vec::new());
+        let apply = |old: &Value| {
+            let new = patch.apply(kind, old)?;
+            let found = strict::check_new_fields(kind, old, &new, call.query.validation)?;
+            *warnings.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            Ok(new)
+        };
         let patched = self.api.change(call.target, &call.query, apply).await?;
-        self.show(&call, StatusCode::OK, patched)
+        let warnings = warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.written(&call, StatusCode::OK, patched, warnings).await
     }
 
     async fn delete(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
-        if call.target.subresource.is_some() {
+        let Target { kind, name, subresource, .. } = call.target;
+        if subresource.is_some()
+            || (name.is_none() && !kind.verbs().any(|v| v == "deletecollection"))
+        {
             return Err(Status::method_not_allowed());
         }
         let body = body::read(body, self.patience).await?;
         let options =
             if body.is_empty() { Value::Null } else { body::document(call.headers, &body)? };
+        strict::check_options(&options)?;
         let deletion = Deletion::read(&call.query, &options)?;
         let answer = if call.target.name.is_some() {
             self.api.delete(call.target, &deletion).await?
@@ -358,11 +385,19 @@ fn try_permit(semaphore: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status
     semaphore.clone().try_acquire_owned().map_err(|_| Status::too_many())
 }
 
-fn health(method: &Method) -> Result<Response<Body>, Status> {
-    if method != Method::GET && method != Method::HEAD {
+/// That all is well; with `?verbose`, what was looked at.
+fn health(head: &Parts, looked_at: &[&str]) -> Result<Response<Body>, Status> {
+    if head.method != Method::GET && head.method != Method::HEAD {
         return Err(Status::method_not_allowed());
     }
-    Ok(with_type(StatusCode::OK, "text/plain; charset=utf-8", "ok"))
+    let verbose = head.uri.query().unwrap_or_default().split('&');
+    let text = if verbose.into_iter().any(|one| one.split('=').next() == Some("verbose")) {
+        let lines: String = looked_at.iter().map(|one| format!("[+]{one} ok\n")).collect();
+        format!("{lines}{} check passed\n", head.uri.path().trim_matches('/'))
+    } else {
+        "ok".to_owned()
+    };
+    Ok(with_type(StatusCode::OK, "text/plain; charset=utf-8", text))
 }
 
 fn get_only(head: &Parts, document: impl FnOnce() -> Value) -> Result<Response<Body>, Status> {

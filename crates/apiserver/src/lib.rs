@@ -39,6 +39,7 @@ mod scale;
 mod schema;
 mod selector;
 mod server;
+mod standards;
 mod standing;
 mod status;
 mod strategic;

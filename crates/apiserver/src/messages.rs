@@ -11,6 +11,9 @@ use crate::kinds::group_version;
 /// The messages. They are a constant: what `tortie-proto` has of Kubernetes.
 pub(crate) static MESSAGES: LazyLock<Messages> = LazyLock::new(Messages::read);
 
+/// The message of the metadata that all objects have.
+pub(crate) const METADATA: &str = "k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
 /// Options of messages and fields, by the name of the extension.
 const KIND: &str = "tortie.kubernetes.kind";
 const INLINE: &str = "tortie.kubernetes.inline";

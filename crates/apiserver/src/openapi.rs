@@ -6,13 +6,10 @@ use axum::http::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::kinds::{Kind, Registry, Verbs};
-use crate::messages::MESSAGES;
+use crate::messages::{MESSAGES, METADATA};
 use crate::schema;
 use crate::status::Status;
 use crate::view::json_response;
-
-/// The message of the metadata that all objects have.
-const METADATA: &str = "k8s.io.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// Answers a request below `/openapi/`.
 pub(crate) fn answer(

@@ -79,7 +79,8 @@ fn target(group: &str, version: &str, rest: &[&str], registry: &Registry) -> Res
     if kind.namespaced != namespace.is_some() && (namespace.is_some() || name.is_some()) {
         return Err(Status::no_such_path());
     }
-    if namespace == Some("") || name == Some("") {
+    let is_no_name = |one: Option<&str>| one.is_some_and(|one| ["", ".", ".."].contains(&one));
+    if is_no_name(namespace) || is_no_name(name) {
         return Err(Status::no_such_path());
     }
     Ok(Path::Target(Target {
@@ -117,6 +118,8 @@ mod tests {
             "/api/v1/pods/x",
             "/apis/projectcalico.org/v3/namespaces/a/tiers",
             "/api/v1/namespaces//pods",
+            "/api/v1/namespaces/../secrets",
+            "/api/v1/namespaces/%2e%2e/secrets",
             "/api/v1/namespaces/a/pods/b/c/d",
             "/api/v1/%ff",
         ] {

@@ -21,16 +21,7 @@ pub(crate) fn incoming(
     if !document.is_object() {
         return Err(Status::bad_request("the body is not an object"));
     }
-    let expected = [("apiVersion", kind.api_version()), ("kind", kind.kind.to_string())];
-    for (field, expected) in expected {
-        let found = document.get(field).and_then(Value::as_str).unwrap_or_default();
-        if found != expected {
-            let message = format!(
-                "the {field} in the data ({found}) does not match the expected {field} ({expected})"
-            );
-            return Err(Status::bad_request(message));
-        }
-    }
+    check_type(kind, document)?;
     check_metadata(document)?;
     strict::check_types(kind, document)?;
     standing::forget(kind, document);
@@ -57,38 +48,38 @@ pub(crate) fn incoming(
     }
 }
 
-/// Types of the metadata that everybody relies on.
+/// Whether a document says that it is of a kind.
+pub(crate) fn check_type(kind: &Kind, document: &Value) -> Result<(), Status> {
+    let expected = [("apiVersion", kind.api_version()), ("kind", kind.kind.to_string())];
+    for (field, expected) in expected {
+        let found = document.get(field).and_then(Value::as_str).unwrap_or_default();
+        if found != expected {
+            let message = format!(
+                "the {field} in the data ({found}) does not match the expected {field} ({expected})"
+            );
+            return Err(Status::bad_request(message));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a document has the name that it was sent to, or none.
+pub(crate) fn check_name(name: &str, document: &Value) -> Result<(), Status> {
+    match object::name(document) {
+        "" => Ok(()),
+        given if given == name => Ok(()),
+        given => Err(Status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        ))),
+    }
+}
+
+/// Labels and annotations have values: clients take null for the empty text, and show another object.
 fn check_metadata(document: &Value) -> Result<(), Status> {
-    let wrong = |field: &str, what: &str| Err(Status::bad_request(format!("{field}: {what}")));
-    let Some(metadata) = document.get("metadata") else { return Ok(()) };
-    let Some(metadata) = metadata.as_object() else { return wrong("metadata", "is not an object") };
-    let words = [
-        "name",
-        "namespace",
-        "generateName",
-        "resourceVersion",
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-    ];
-    for field in words {
-        if metadata.get(field).is_some_and(|value| !value.is_string() && !value.is_null()) {
-            return wrong(&format!("metadata.{field}"), "is not text");
-        }
-    }
     for field in ["labels", "annotations"] {
-        let pairs = match metadata.get(field) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Object(pairs)) => pairs,
-            Some(_) => return wrong(&format!("metadata.{field}"), "is not an object"),
-        };
-        if let Some((key, _)) = pairs.iter().find(|(_, value)| !value.is_string()) {
-            return wrong(&format!("metadata.{field}.{key}"), "is not text");
-        }
-    }
-    for field in ["finalizers", "ownerReferences"] {
-        if metadata.get(field).is_some_and(|value| !value.is_array() && !value.is_null()) {
-            return wrong(&format!("metadata.{field}"), "is not a list");
+        let pairs = document.pointer(&format!("/metadata/{field}")).and_then(Value::as_object);
+        if let Some((key, _)) = pairs.into_iter().flatten().find(|(_, value)| value.is_null()) {
+            return Err(Status::bad_request(format!("metadata.{field}.{key}: is not text")));
         }
     }
     Ok(())
@@ -158,15 +149,7 @@ pub(crate) fn updated(
     part: Part,
 ) -> Result<Value, Status> {
     let name = object::name(old);
-    match object::name(&new) {
-        "" => {}
-        given if given == name => {}
-        given => {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({given}) does not match the name on the URL ({name})"
-            )));
-        }
-    }
+    check_name(name, &new)?;
     let same = |pointer: &str| {
         let given = text(&new, pointer);
         given.is_empty() || given == text(old, pointer)

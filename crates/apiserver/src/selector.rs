@@ -126,16 +126,32 @@ fn membership(head: &str, list: &str) -> Option<Requirement> {
     }
 }
 
+/// Whether a label may have a key: a name, behind a DNS name and a slash or alone.
+pub(crate) fn is_key(text: &str) -> bool {
+    let dns = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+    let (prefix, name) = text.split_once('/').unwrap_or(("a", text));
+    !name.is_empty()
+        && is_value(name)
+        && (1..=253).contains(&prefix.len())
+        && prefix.chars().all(dns)
+}
+
+/// Whether a label may have a value.
+pub(crate) fn is_value(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let ends = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63
+        && text.chars().all(allowed)
+        && ends(text.chars().next())
+        && ends(text.chars().next_back())
+}
+
 fn key_of(text: &str) -> Option<String> {
-    let key = text.trim();
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    (!key.is_empty() && key.chars().all(allowed)).then(|| key.to_owned())
+    Some(text.trim()).filter(|key| is_key(key)).map(str::to_owned)
 }
 
 fn value_of(text: &str) -> Option<String> {
-    let value = text.trim();
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    (value.len() <= 63 && value.chars().all(allowed)).then(|| value.to_owned())
+    Some(text.trim()).filter(|value| is_value(value)).map(str::to_owned)
 }
 
 /// One requirement on a field.
@@ -231,7 +247,10 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(LabelSelector::parse(text).unwrap().matches(&object), expected, "{text}");
         }
-        for bad in ["a===b", "a in (b", "a is (b)", "!", "=x", "a b", "a>x", "(", "a,=b"] {
+        for bad in [
+            "a===b", "a in (b", "a is (b)", "!", "=x", "a b", "a>x", "(", "a,=b", "-a=x", "a=-",
+            "a/b/c", "/a",
+        ] {
             assert!(LabelSelector::parse(bad).is_err(), "{bad}");
         }
     }

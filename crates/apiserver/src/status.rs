@@ -85,6 +85,29 @@ impl Status {
         Status::new(StatusCode::CONFLICT, "Conflict", message).about(kind, name)
     }
 
+    /// What other managers applied otherwise: each manager with a path.
+    pub(crate) fn applied_otherwise(conflicts: &[(&str, String)]) -> Status {
+        let cause = |(manager, path): &(&str, String)| {
+            let message = format!("conflict with {manager:?}");
+            json!({"reason": "FieldManagerConflict", "message": message, "field": path})
+        };
+        let said = match conflicts {
+            [(manager, path)] => format!("1 conflict: conflict with {manager:?}: {path}"),
+            all => {
+                let lines = all.iter().enumerate().map(|(index, (manager, path))| {
+                    let known = index.checked_sub(1).and_then(|before| all.get(before));
+                    let same = known.is_some_and(|(before, _)| before == manager);
+                    let head =
+                        if same { String::new() } else { format!("conflicts with {manager:?}:\n") };
+                    format!("{head}- {path}")
+                });
+                format!("{} conflicts: {}", all.len(), lines.collect::<Vec<_>>().join("\n"))
+            }
+        };
+        Status::new(StatusCode::CONFLICT, "Conflict", format!("Apply failed with {said}"))
+            .causes(conflicts.iter().map(cause).collect())
+    }
+
     /// Somebody else was faster.
     pub(crate) fn modified(kind: &Kind, name: &str) -> Status {
         let why = "the object has been modified; please apply your changes to the latest version \
@@ -221,7 +244,9 @@ impl Status {
         if let Some(seconds) = self.retry_after {
             details.insert("retryAfterSeconds".into(), seconds.into());
         }
-        if let (Value::Object(fields), false) = (&mut document, details.is_empty()) {
+        // kubectl looks into the details of what was not found.
+        let none = details.is_empty() && self.code != StatusCode::NOT_FOUND;
+        if let (Value::Object(fields), false) = (&mut document, none) {
             fields.insert("details".into(), details.into());
         }
         document

@@ -1,7 +1,7 @@
 //! Kubernetes' strategic merge: as a merge patch, but lists whose elements have a key are merged
 //! element by element. Which lists are, and what their key is, the kind's message says.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use prost_reflect::{FieldDescriptor, MessageDescriptor};
 use serde_json::{Map, Value};
@@ -209,11 +209,12 @@ fn merge_elements(
 
 /// Elements in the order that is wanted; those that it does not name follow.
 fn reorder(list: &mut [Value], key: &str, order: &[Value]) {
-    let place = |element: &Value| {
-        let name = element.get(key);
-        order.iter().position(|one| one.get(key) == name).unwrap_or(usize::MAX)
-    };
-    list.sort_by_key(place);
+    let word = |element: &Value| element.get(key).map(Value::to_string);
+    let mut places = HashMap::new();
+    for (place, element) in order.iter().enumerate() {
+        places.entry(word(element)).or_insert(place);
+    }
+    list.sort_by_cached_key(|element| places.get(&word(element)).copied().unwrap_or(usize::MAX));
 }
 
 /// The pointers of the fields of a document that have a value of their own: what somebody who

@@ -1,15 +1,24 @@
-//! Whether a document has the fields that its kind has, and values of their types.
+//! Whether a document has the fields that its kind has, and values of their types. One value that typed
+//! clients cannot read would keep them from reading any object of its kind.
 
 use axum::http::HeaderValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use prost_reflect::{FieldDescriptor, Kind as Type, MessageDescriptor};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::kinds::Kind;
-use crate::messages::{MESSAGES, Shape, field_of};
+use crate::messages::{MESSAGES, METADATA, Shape, field_of};
+use crate::object;
 use crate::status::Status;
 
 /// Most fields that are named.
 const MOST: usize = 20;
+
+/// The message of the options of a deletion.
+const OPTIONS: &str = "k8s.io.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
 /// What becomes of fields that a kind does not have. They are kept either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,20 +69,55 @@ pub(crate) fn check_fields(
     document: &Value,
     validation: Validation,
 ) -> Result<Vec<HeaderValue>, Status> {
+    said_of(kind, &look(kind, document).unknown, validation)
+}
+
+/// As [`check_fields`], of what a patch makes of a document: what was there before is no news.
+pub(crate) fn check_new_fields(
+    kind: &Kind,
+    old: &Value,
+    new: &Value,
+    validation: Validation,
+) -> Result<Vec<HeaderValue>, Status> {
+    let before = look(kind, old).unknown;
+    let mut unknown = look(kind, new).unknown;
+    unknown.retain(|field| !before.contains(field));
+    said_of(kind, &unknown, validation)
+}
+
+fn said_of(
+    kind: &Kind,
+    unknown: &[String],
+    validation: Validation,
+) -> Result<Vec<HeaderValue>, Status> {
     if validation == Validation::Ignore {
         return Ok(Vec::new());
     }
-    let unknown = look(kind, document).unknown;
     let said: Vec<String> =
         unknown.iter().take(MOST).map(|field| format!("unknown field \"{field}\"")).collect();
     if validation == Validation::Strict && !said.is_empty() {
         return Err(refused(kind, &format!("strict decoding error: {}", said.join(", "))));
     }
-    let warning = |said: &String| {
-        let quoted = said.replace('\\', "\\\\").replace('"', "\\\"");
-        HeaderValue::from_str(&format!("299 - \"{quoted}\"")).ok()
-    };
-    Ok(said.iter().filter_map(warning).collect())
+    Ok(said.iter().filter_map(|said| warning(said)).collect())
+}
+
+/// What a client is told beside its answer.
+pub(crate) fn warning(text: &str) -> Option<HeaderValue> {
+    let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+    HeaderValue::from_str(&format!("299 - \"{quoted}\"")).ok()
+}
+
+/// Refuses options of a deletion whose values cannot be what they are: what was meant as a condition
+/// must not be passed over.
+pub(crate) fn check_options(options: &Value) -> Result<(), Status> {
+    let mut found = Found::default();
+    if let Some(message) = MESSAGES.named(OPTIONS) {
+        found.value(&Type::Message(message), options, "options");
+    }
+    match found.mistyped.first() {
+        None => Ok(()),
+        Some(first) => Err(Status::bad_request(format!("the options of the deletion: {first}"))),
+    }
 }
 
 fn refused(kind: &Kind, why: &str) -> Status {
@@ -92,8 +136,38 @@ fn look(kind: &Kind, document: &Value) -> Found {
         {
             found.field(message, name, value, name);
         }
+    } else if let (Some(message), Some(metadata)) =
+        (MESSAGES.named(METADATA), document.get("metadata"))
+    {
+        found.value(&Type::Message(message), metadata, "metadata");
     }
     found
+}
+
+/// A number with a unit, as in `500m`, `1.5Gi` and `1e3`.
+fn is_quantity(text: &str) -> bool {
+    const UNITS: [&str; 16] =
+        ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+    let (number, unit) = unsigned.split_at(end);
+    let exponent = unit.strip_prefix(['e', 'E']).and_then(|rest| rest.parse::<i32>().ok());
+    number.contains(|c: char| c.is_ascii_digit())
+        && number.matches('.').count() < 2
+        && (exponent.is_some() || UNITS.contains(&unit))
+}
+
+fn is_int32(value: &Value) -> bool {
+    value.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
+}
+
+/// Lines may end wherever they like.
+fn is_base64(text: &str) -> bool {
+    STANDARD.decode(text.replace(['\r', '\n'], "")).is_ok()
+}
+
+fn is_time(text: &str) -> bool {
+    OffsetDateTime::parse(text, &Rfc3339).is_ok()
 }
 
 impl Found {
@@ -137,11 +211,9 @@ impl Found {
             _ if value.is_null() => (true, ""),
             Type::Message(message) => return self.message(message, value, path),
             Type::Bool => (value.is_boolean(), "true or false"),
-            Type::String | Type::Bytes => (value.is_string(), "text"),
-            Type::Int32 => {
-                let number = value.as_i64().and_then(|number| i32::try_from(number).ok());
-                (number.is_some(), "a whole number of 32 bits")
-            }
+            Type::String => (value.is_string(), "text"),
+            Type::Bytes => (value.as_str().is_some_and(is_base64), "base64"),
+            Type::Int32 => (is_int32(value), "a whole number of 32 bits"),
             Type::Int64 => (value.is_i64(), "a whole number of 64 bits"),
             _ => (value.is_number(), "a number"),
         };
@@ -159,10 +231,14 @@ impl Found {
                 return;
             }
             (Shape::Object, _) => (false, "an object"),
-            (Shape::Time | Shape::MicroTime, _) => (value.is_string(), "a time"),
-            (Shape::Quantity, _) => (value.is_string() || value.is_number(), "text or a number"),
+            (Shape::Time | Shape::MicroTime, _) => {
+                (value.as_str().is_some_and(is_time), "a time like 2006-01-02T15:04:05Z")
+            }
+            (Shape::Quantity, _) => {
+                (is_quantity(&object::shown(value)), "a quantity like 500m or 1Gi")
+            }
             (Shape::IntOrString, _) => {
-                (value.is_string() || value.is_i64(), "text or a whole number")
+                (value.is_string() || is_int32(value), "text or a whole number of 32 bits")
             }
             (Shape::Words, _) => (value.is_array(), "a list"),
             _ => (true, ""),
@@ -217,6 +293,10 @@ mod tests {
             ("/metadata/labels", json!([]), "an object"),
             ("/metadata/creationTimestamp", json!(7), "a time"),
             ("/spec", json!("x"), "`spec` must be an object"),
+            ("/metadata/creationTimestamp", json!("yesterday"), "a time"),
+            ("/spec/containers/0/resources/limits/cpu", json!("half"), "a quantity"),
+            ("/spec/containers/0/resources/limits/cpu", json!([1]), "a quantity"),
+            ("/spec/containers/0/livenessProbe/httpGet/port", json!(1_u64 << 40), "32 bits"),
             ("/spec/containers/0/livenessProbe/httpGet/port", json!([]), "text or a whole number"),
         ];
         for (place, value, why) in cases {
@@ -224,6 +304,33 @@ mod tests {
             *bad.pointer_mut(place).unwrap() = value;
             let said = check_types(kind, &bad).unwrap_err().document().to_string();
             assert!(said.contains(why), "{said}");
+        }
+        let of = |plural, group| {
+            registry.find(group, if group.is_empty() { "v1" } else { "v3" }, plural).unwrap()
+        };
+        let secret = |data: &str| check_types(of("secrets", ""), &json!({"data": {"a": data}}));
+        assert!(secret("YQ\n==\n").is_ok() && secret("a").is_err());
+        // The metadata of every kind are read by all clients.
+        let pool = |metadata: Value| {
+            check_types(of("ippools", "projectcalico.org"), &json!({"metadata": metadata}))
+        };
+        assert!(pool(json!({"finalizers": ["a"]})).is_ok());
+        for bad in [json!({"finalizers": [1]}), json!({"ownerReferences": [1]}), json!(1)] {
+            assert!(pool(bad.clone()).is_err(), "{bad}");
+        }
+        for (text, fits) in [
+            ("500m", true),
+            ("1.5Gi", true),
+            ("-1e3", true),
+            (".5", true),
+            ("1E", true),
+            ("", false),
+            ("Gi", false),
+            ("1.2.3", false),
+            ("1x", false),
+            ("1 ", false),
+        ] {
+            assert_eq!(is_quantity(text), fits, "{text}");
         }
     }
 }

@@ -76,7 +76,8 @@ impl Api {
             _permit: permit,
         };
         tokio::spawn(async move {
-            let lifetime = watcher.query.timeout_seconds.map_or(LIFETIME, Duration::from_secs);
+            let asked = watcher.query.timeout_seconds.filter(|seconds| *seconds > 0);
+            let lifetime = asked.map_or(LIFETIME, Duration::from_secs);
             // Dropped with the sender, which ends the answer.
             let running = watcher.run(&scope, &mut lasting);
             let _ = tokio::time::timeout(lifetime, running).await;

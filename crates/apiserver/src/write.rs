@@ -13,6 +13,7 @@ use crate::object;
 use crate::path::Target;
 use crate::prepare::{self, Part};
 use crate::query::Query;
+use crate::standards;
 use crate::status::{Status, success};
 
 /// How often a change is made anew because somebody else was faster.
@@ -164,7 +165,7 @@ impl Api {
             if new == old {
                 return Ok(old);
             }
-            self.check_change(kind, &old, &new)?;
+            Self::check_change(kind, &old, &new)?;
             self.admit(kind, &new).await?;
             let dry_run = query.dry_run;
             let change = Change { kind, old: Some(&old), new: Some(&new), dry_run };
@@ -212,17 +213,13 @@ impl Api {
         Ok(())
     }
 
-    fn check_change(&self, kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
-        let group = |document: &Value| object::text(document, "/spec/group").to_owned();
-        if kind.is(DEFINITIONS.0, "CustomResourceDefinition") && group(old) != group(new) {
-            return Err(Status::invalid_field(
-                kind,
-                object::name(old),
-                "spec.group",
-                "is immutable",
-            ));
+    fn check_change(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
+        let errors = standards::changed(kind, old, new);
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Status::invalid(kind, object::name(old), &errors))
         }
-        Ok(())
     }
 
     /// Deletes an object, or begins to.

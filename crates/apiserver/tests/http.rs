@@ -73,6 +73,50 @@ fn readiness_is_that_of_the_store() {
     }
 }
 
+/// What must not do what it was not meant to, or more than it may.
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let cluster = Cluster::start();
+    let api = cluster.api();
+    const PATH: &str = "/api/v1/namespaces/default/configmaps";
+    api.post(PATH, &settings("a", "x")).ok();
+    let path = format!("{PATH}/a");
+    let copies =
+        (0..40).map(|n| json!({"op": "copy", "from": "/data", "path": format!("/data/k{n}")}));
+    let bomb = copies.collect::<Value>().to_string();
+    let operations = "application/json-patch+json";
+    let apply = "application/apply-patch+yaml";
+    let named =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}}).to_string();
+    let json = "application/json";
+    let secret = r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"},"data":{"a":"?"}}"#;
+    let secrets = "/api/v1/namespaces/default/secrets".to_owned();
+    let cases = [
+        ("PATCH", path.clone(), operations, bomb.as_str(), 413),
+        ("PATCH", format!("{path}?fieldManager=m"), apply, named.as_str(), 400),
+        ("PATCH", format!("{path}?fieldManager=m"), apply, "{}", 400),
+        ("DELETE", path.clone(), json, r#"{"dryRun":"All"}"#, 400),
+        ("DELETE", path.clone(), json, r#"{"preconditions":"x"}"#, 400),
+        ("DELETE", path.clone(), json, "[]", 400),
+        ("DELETE", "/api/v1/namespaces".to_owned(), json, "", 405),
+        ("POST", "/apis".to_owned(), json, "", 405),
+        ("POST", secrets, json, secret, 400),
+        ("GET", format!("{path}?watch=1"), json, "", 200),
+        ("GET", "/api/v1/namespaces/%2e%2e/secrets".to_owned(), json, "", 404),
+        ("GET", format!("{PATH}?labelSelector=-a%3Db"), json, "", 400),
+    ];
+    for (method, path, media, body, code) in cases {
+        let answer = api.ask(method, &path, &[("Content-Type", media)], body.as_bytes());
+        assert_eq!(answer.code, code, "{method} {path} {}", answer.json());
+    }
+    // Nobody says how long: not at once.
+    let mut watch = api.watch(&format!("{PATH}?watch=1&timeoutSeconds=0"));
+    assert_eq!(watch.word(), "ADDED a");
+    api.delete(&path).ok();
+    assert_eq!(watch.word(), "DELETED a");
+    assert!(api.get("/none").json()["details"].is_object(), "kubectl debug looks into it");
+}
+
 #[test]
 fn watches_say_how_far_they_are() {
     let limits = Limits { bookmarks: Duration::from_millis(100), ..Limits::default() };

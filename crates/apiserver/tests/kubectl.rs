@@ -115,6 +115,9 @@ fn what_cannot_be_enforced_is_refused() {
     let own = "apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: own}\n";
     cluster.says_to(&["create", "-f", "-"], own);
     assert!(cluster.says(&["get", "tiers"]).contains("True"));
+    let lost = cluster.kubectl(&["create", "-f", "-"], &POLICY.replace("order: 5", "tier: none"));
+    assert!(lost.ok && lost.err.contains("Warning: there is no tier `none`"), "{}", lost.err);
+    cluster.says(&["delete", "gnp", "web"]);
     let policy = POLICY.replace("order: 5", "tier: own");
     cluster.says_to(&["create", "-f", "-"], &policy);
     assert!(tier(&["delete", "tier", "own"]).contains("GlobalNetworkPolicy `web`"));
@@ -172,7 +175,9 @@ fn objects_are_changed_in_every_way() {
     assert_eq!(of("sa/x", ".metadata.labels"), r#"{"a":"1"}"#);
     let other = [&server_side[..], &["--field-manager=other"]].concat();
     let conflict = cluster.refuses(&other, &account.replace("'1'", "'3'"));
-    assert!(conflict.contains("conflict"), "{conflict}");
+    let said =
+        "Apply failed with 1 conflict: conflict with \"kubectl\": .metadata.labels.a\nPlease";
+    assert!(conflict.contains(said), "{conflict}");
     cluster.says_to(&[&other[..], &["--force-conflicts"]].concat(), &account.replace("'1'", "'3'"));
     assert_eq!(of("sa/x", ".metadata.labels.a"), "3");
 }
@@ -201,6 +206,12 @@ fn kubectl_finds_its_way() {
         assert!(described.contains(name), "{described}");
     }
     assert!(cluster.says(&["get", "all"]).contains("pod/web"));
+    assert!(cluster.says(&["get", "--raw", "/readyz?verbose"]).contains("[+]store ok"));
+    cluster.says_to(&["create", "-f", "-"], "apiVersion: v1\nkind: Node\nmetadata: {name: one}\n");
+    cluster.says(&["cordon", "one"]);
+    assert!(cluster.says(&["get", "nodes"]).contains("Unknown,SchedulingDisabled"));
+    cluster.says(&["create", "job", "j", "--image=x"]);
+    assert!(cluster.says(&["get", "jobs"]).contains("Running   0/1"));
     let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {}\n";
     cluster.says_to(&["create", "-f", "-"], deployment);
     cluster.says(&["scale", "deployment", "d", "--replicas=3"]);
@@ -259,6 +270,12 @@ fn fields_are_checked() {
     assert!(said.contains("unknown field \"spec.contaners\""), "{said}");
     let warned = cluster.kubectl(&["create", "--validate=warn", "-f", "-"], &unknown);
     assert!(warned.ok && warned.err.contains("Warning: unknown field"), "{}", warned.err);
+    cluster.says_to(&["create", "-f", "-"], &POD.replace("web,", "w3,"));
+    let patch = ["patch", "pod", "w3", "--type=merge", "-p", r#"{"spec":{"contaners":1}}"#];
+    let warned = cluster.kubectl(&patch, "");
+    assert!(warned.ok && warned.err.contains("Warning: unknown field"), "{}", warned.err);
+    // What was there before is no news.
+    assert_eq!(cluster.kubectl(&["label", "pod", "w3", "x=y"], "").err, "");
     let mistyped = POD.replace("containerPort: 80", "containerPort: '80'").replace("web,", "w2,");
     let said = cluster.refuses(&["create", "-f", "-"], &mistyped);
     assert!(said.contains("spec.containers[0].ports[0].containerPort"), "{said}");
@@ -381,6 +398,10 @@ spec: {servers: [{port: {number: 80}}]}
     assert_eq!(cluster.says(&["get", "gw", "g", version]), "networking.istio.io/v1 80");
     let other = cluster.says(&["get", "gateways.v1beta1.networking.istio.io", "g", version]);
     assert_eq!(other, "networking.istio.io/v1beta1 80");
+    let built_in = definition
+        .replace("gateways", "networkpolicies")
+        .replace("networking.istio.io", "projectcalico.org");
+    assert!(cluster.refuses(&["create", "-f", "-"], &built_in).contains("is built in"));
     let bad = definition.replace("name: gateways.", "name: gates.");
     assert!(cluster.refuses(&["create", "-f", "-"], &bad).contains("metadata.name"));
     cluster.says(&["delete", "crd", "gateways.networking.istio.io"]);

@@ -15,7 +15,7 @@ mod review;
 mod tiers;
 mod tokens;
 
-pub(crate) use access::Access;
+pub(crate) use access::{Access, RBAC};
 pub(crate) use author::{Author, Change};
 pub use built_in::{AGENT as AGENT_USER, CONSOLE as CONSOLE_USER};
 pub(crate) use caller::{Caller, MASTERS, Peer};

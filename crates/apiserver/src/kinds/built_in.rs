@@ -151,6 +151,32 @@ const REPLICA_SET: &[Col] = &[
     ("+Images", "string", Of(cells::template_images)),
     ("+Selector", "string", Of(cells::workload_selector)),
 ];
+const DAEMON_SET: &[Col] = &[
+    ("Desired", "integer", Of(cells::scheduled)),
+    ("Current", "integer", Of(cells::placed)),
+    ("Ready", "integer", Of(cells::ready_of_nodes)),
+    AGE,
+    ("+Containers", "string", Of(cells::template_containers)),
+    ("+Images", "string", Of(cells::template_images)),
+    ("+Selector", "string", Of(cells::workload_selector)),
+];
+const JOB: &[Col] = &[
+    ("Status", "string", Of(cells::job_status)),
+    ("Completions", "string", Of(cells::job_completions)),
+    AGE,
+    ("+Containers", "string", Of(cells::template_containers)),
+    ("+Images", "string", Of(cells::template_images)),
+];
+const CRON_JOB: &[Col] = &[
+    ("Schedule", "string", Path(".spec.schedule")),
+    ("Suspend", "boolean", Path(".spec.suspend")),
+    AGE,
+];
+const INGRESS: &[Col] = &[
+    ("Class", "string", Path(".spec.ingressClassName")),
+    ("Hosts", "string", Of(cells::ingress_hosts)),
+    AGE,
+];
 const EVENT: &[Col] = &[
     ("Last Seen", "string", Of(cells::event_seen)),
     ("Type", "string", Path(".type")),
@@ -229,15 +255,15 @@ const ROWS: &[Row] = &[
         .status()
         .scale()
         .columns(&[("Ready", "string", Of(cells::replicas_ready)), AGE]),
-    row(APPS, "DaemonSet", "daemonsets", &["ds"]).all().status(),
-    row(BATCH, "Job", "jobs", &[]).all().status(),
-    row(BATCH, "CronJob", "cronjobs", &["cj"]).all().status(),
+    row(APPS, "DaemonSet", "daemonsets", &["ds"]).all().status().columns(DAEMON_SET),
+    row(BATCH, "Job", "jobs", &[]).all().status().columns(JOB),
+    row(BATCH, "CronJob", "cronjobs", &["cj"]).all().status().columns(CRON_JOB),
     row(("discovery.k8s.io", "v1"), "EndpointSlice", "endpointslices", &[]).columns(SLICE),
     row(("coordination.k8s.io", "v1"), "Lease", "leases", &[])
         .columns(&[("Holder", "string", Path(".spec.holderIdentity")), AGE]),
     row(NETWORKING, "NetworkPolicy", "networkpolicies", &["netpol"])
         .columns(&[("Pod-Selector", "string", Of(cells::pod_selector)), AGE]),
-    row(NETWORKING, "Ingress", "ingresses", &["ing"]).status(),
+    row(NETWORKING, "Ingress", "ingresses", &["ing"]).status().columns(INGRESS),
     row(NETWORKING, "IngressClass", "ingressclasses", &[]).cluster(),
     row(RBAC, "Role", "roles", &[]).columns(CREATED),
     row(RBAC, "RoleBinding", "rolebindings", &[]).columns(ROLE_BINDING),

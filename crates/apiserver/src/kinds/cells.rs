@@ -140,10 +140,14 @@ pub(super) fn pod_selector(policy: &Value, _: OffsetDateTime) -> Value {
 
 pub(super) fn node_status(node: &Value, _: OffsetDateTime) -> Value {
     let ready = list(node, "/status/conditions").find(|one| text(one, "/type") == "Ready");
-    match ready.map(|one| text(one, "/status")) {
-        Some("True") => "Ready".into(),
-        Some(_) => "NotReady".into(),
-        None => "Unknown".into(),
+    let ready = match ready.map(|one| text(one, "/status")) {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    };
+    match node.pointer("/spec/unschedulable") {
+        Some(Value::Bool(true)) => format!("{ready},SchedulingDisabled").into(),
+        _ => ready.into(),
     }
 }
 
@@ -175,6 +179,36 @@ pub(super) fn current(workload: &Value, _: OffsetDateTime) -> Value {
 
 pub(super) fn ready(workload: &Value, _: OffsetDateTime) -> Value {
     count(workload, "/status/readyReplicas").into()
+}
+
+pub(super) fn scheduled(set: &Value, _: OffsetDateTime) -> Value {
+    count(set, "/status/desiredNumberScheduled").into()
+}
+
+pub(super) fn placed(set: &Value, _: OffsetDateTime) -> Value {
+    count(set, "/status/currentNumberScheduled").into()
+}
+
+pub(super) fn ready_of_nodes(set: &Value, _: OffsetDateTime) -> Value {
+    count(set, "/status/numberReady").into()
+}
+
+pub(super) fn job_status(job: &Value, _: OffsetDateTime) -> Value {
+    let ended = list(job, "/status/conditions").find(|one| {
+        text(one, "/status") == "True" && ["Complete", "Failed"].contains(&text(one, "/type"))
+    });
+    ended.map_or("Running", |one| text(one, "/type")).into()
+}
+
+pub(super) fn job_completions(job: &Value, _: OffsetDateTime) -> Value {
+    let wanted = job.pointer("/spec/completions").and_then(Value::as_i64).unwrap_or(1);
+    format!("{}/{wanted}", count(job, "/status/succeeded")).into()
+}
+
+pub(super) fn ingress_hosts(ingress: &Value, _: OffsetDateTime) -> Value {
+    let hosts = list(ingress, "/spec/rules").map(|rule| text(rule, "/host").to_owned());
+    let hosts: Vec<String> = hosts.filter(|host| !host.is_empty()).collect();
+    if hosts.is_empty() { "*".into() } else { joined(hosts.into_iter()) }
 }
 
 fn containers<'a>(workload: &'a Value, field: &'a str) -> impl Iterator<Item = String> + 'a {

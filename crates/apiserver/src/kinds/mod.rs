@@ -110,6 +110,13 @@ impl Kind {
         self.group == group && self.kind == kind
     }
 
+    /// Its verbs, as discovery says them. Namespaces go one by one.
+    pub(crate) fn verbs(&self) -> impl Iterator<Item = &'static str> {
+        let one_by_one = self.is("", "Namespace");
+        let names = self.verbs.names().iter().copied();
+        names.filter(move |verb| !(one_by_one && *verb == "deletecollection"))
+    }
+
     /// Its subresources, with their kind, group version and verbs.
     pub(crate) fn subresources(&self) -> Vec<Subresource> {
         let mut all = Vec::new();
