@@ -147,6 +147,15 @@ pub(crate) fn changed(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> 
     let fixed = fixed.iter().filter(|path| differs(path));
     let mut errors: Vec<FieldError> =
         fixed.map(|path| FieldError::new(*path, "field is immutable")).collect();
+    let versions: Vec<&str> =
+        list(new, "spec.versions").map(|(_, one)| text(one, "/name")).collect();
+    let stored = list(old, "status.storedVersions").filter_map(|(_, one)| one.as_str());
+    if let Some(gone) = stored.into_iter().find(|one| !versions.contains(one))
+        && kind.kind == "CustomResourceDefinition"
+    {
+        let why = format!("`{gone}` must stay: objects may be stored in it");
+        errors.push(FieldError::new("spec.versions", why));
+    }
     // Whatever goes waits for those only who wanted it before.
     let waits = |document: &Value| -> Vec<Value> {
         list(document, "metadata.finalizers").map(|(_, one)| one.clone()).collect()
@@ -246,6 +255,12 @@ mod tests {
                 "roleRef",
             ),
             ("v1/Pod", &going, json!({"metadata": {"finalizers": ["b"]}}), ""),
+            (
+                "apiextensions.k8s.io/v1/CustomResourceDefinition",
+                &json!({"status": {"storedVersions": ["v1"]}}),
+                json!({"spec": {"versions": [{"name": "v2"}]}}),
+                "spec.versions",
+            ),
             ("v1/Pod", &going, json!({"metadata": {"finalizers": ["c"]}}), "metadata.finalizers"),
         ];
         for (kind, old, new, field) in cases {

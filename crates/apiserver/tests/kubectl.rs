@@ -404,6 +404,13 @@ spec: {servers: [{port: {number: 80}}]}
     assert!(cluster.refuses(&["create", "-f", "-"], &built_in).contains("is built in"));
     let bad = definition.replace("name: gateways.", "name: gates.");
     assert!(cluster.refuses(&["create", "-f", "-"], &bad).contains("metadata.name"));
+    // What was written in one version is shown in the one that is left.
+    let unserved = definition.replace("name: v1, served: true", "name: v1, served: false");
+    cluster.says_to(&["apply", "-f", "-"], &unserved);
+    let left = cluster.says(&["get", "gateways.v1beta1.networking.istio.io", "g", version]);
+    assert_eq!(left, other);
+    let without = definition.replace("name: v1,", "name: v2,");
+    assert!(cluster.refuses(&["apply", "-f", "-"], &without).contains("`v1` must stay"));
     cluster.says(&["delete", "crd", "gateways.networking.istio.io"]);
     assert!(
         cluster

@@ -83,7 +83,7 @@ pub(crate) struct Kind {
     pub(crate) schema: Option<Arc<Value>>,
     /// Whether Kubernetes has it built in, so that strategic merge patches have a meaning.
     pub(crate) built_in: bool,
-    /// Whether the same objects are served in other versions, too.
+    /// Whether the same objects are, or were, served in other versions, too.
     pub(crate) many_versions: bool,
     /// Where its objects are.
     pub(crate) resource: Resource,

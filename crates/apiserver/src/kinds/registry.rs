@@ -38,7 +38,8 @@ impl Registry {
     ) -> Registry {
         let mut registry = self.clone();
         let kinds = definitions.into_iter().filter_map(|crd| from_definition(crd).ok()).flatten();
-        kinds.for_each(|kind| registry.add(kind));
+        // Versions come and go, and what was written in one is shown in another.
+        kinds.for_each(|kind| registry.add(Kind { many_versions: true, ..kind }));
         registry
     }
 
