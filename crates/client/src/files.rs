@@ -214,8 +214,24 @@ fn expand(path: &Path, recurse: bool) -> Result<Vec<PathBuf>, Box<FileError>> {
     if path.as_os_str() == "-" || !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
+    list(path, recurse, &mut Vec::new())
+}
+
+/// The files of a directory, below others that are named as they really are: a link leads into none of
+/// these again, which would never end.
+fn list(
+    path: &Path,
+    recurse: bool,
+    above: &mut Vec<PathBuf>,
+) -> Result<Vec<PathBuf>, Box<FileError>> {
     let failed =
         |error: std::io::Error| Box::new(io_error(path, "cannot list the directory", &error));
+    let real = path.canonicalize().map_err(failed)?;
+    if above.contains(&real) {
+        let error = FieldError::new("", "is a link to a directory that it is in");
+        return Err(Box::new(FileError::of_file(path.display().to_string(), error)));
+    }
+    above.push(real);
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
         entries.push(entry.map_err(failed)?.path());
@@ -226,11 +242,12 @@ fn expand(path: &Path, recurse: bool) -> Result<Vec<PathBuf>, Box<FileError>> {
         let hidden = entry.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
         match entry.extension().and_then(|e| e.to_str()) {
             _ if hidden => {}
-            _ if entry.is_dir() && recurse => files.extend(expand(&entry, recurse)?),
+            _ if entry.is_dir() && recurse => files.extend(list(&entry, recurse, above)?),
             Some("yaml" | "yml" | "json") if !entry.is_dir() => files.push(entry),
             _ => {}
         }
     }
+    above.pop();
     Ok(files)
 }
 
@@ -349,6 +366,23 @@ mod tests {
         let errors = load(&[dir.path().to_owned()], false).unwrap_err();
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].hint.as_deref(), Some("did you mean `Tier`?"));
+    }
+
+    #[test]
+    fn links_lead_into_no_circle() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = |to: &str, name: &str| {
+            std::os::unix::fs::symlink(dir.path().join(to), dir.path().join(name)).unwrap();
+        };
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        std::fs::write(dir.path().join("a/b/p.yaml"), POLICY).unwrap();
+        link("a/b", "a/same");
+        let read = || load(&[dir.path().to_owned()], true);
+        assert_eq!(read().unwrap().resources.len(), 2);
+        link("a", "a/b/up");
+        link(".", "a/b/again");
+        let errors = read().unwrap_err();
+        assert!(errors[0].to_string().ends_with("/again: is a link to a directory that it is in"));
     }
 
     #[test]
