@@ -93,9 +93,9 @@ impl Failure {
 
     fn report_as(self, word: &str) -> ExitCode {
         for (error, hint) in &self.errors {
-            eprintln!("{word}{error}");
+            remark(format_args!("{word}{error}"));
             if let Some(hint) = hint {
-                eprintln!("hint: {hint}");
+                remark(format_args!("hint: {hint}"));
             }
         }
         ExitCode::from(self.status)
@@ -141,8 +141,28 @@ impl From<anyhow::Error> for Failure {
 /// Writes warnings to standard error.
 pub(crate) fn warn(warnings: &[FileError]) {
     for warning in warnings {
-        eprintln!("warning: {warning}");
+        remark(format_args!("warning: {warning}"));
     }
+}
+
+/// Writes a line to standard error. Unlike `eprintln!`, it does not panic where nobody reads it.
+pub(crate) fn remark(line: impl Display) {
+    let line = harmless(&line.to_string()) + "\n";
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
+
+/// Text for people, without what would steer their terminal or turn its text around: names and values
+/// are by whoever wrote the object.
+pub(crate) fn harmless(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        match steers(c) || turns(c) {
+            true => shown.extend(c.escape_unicode()),
+            false => shown.push(c),
+        }
+        shown
+    })
 }
 
 /// Writes text to standard output. Unlike `print!`, it takes a closed pipe for an error.
@@ -177,7 +197,23 @@ impl Progress {
         self.done += 1;
         if self.shown.elapsed() > Duration::from_secs(1) {
             self.shown = Instant::now();
-            eprintln!("{} of {} {}", self.done, self.total, self.what);
+            remark(format_args!("{} of {} {}", self.done, self.total, self.what));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        for (text, shown) in [
+            ("spec.selector: `ü` at\n\tbyte 1", "spec.selector: `ü` at\n\tbyte 1"),
+            ("a\u{1b}[2Jb\r\u{7f}\u{9b}", "a\\u{1b}[2Jb\\u{d}\\u{7f}\\u{9b}"),
+            ("evil\u{202e}txt.yaml\u{2066}", "evil\\u{202e}txt.yaml\\u{2066}"),
+        ] {
+            assert_eq!(harmless(text), shown);
         }
     }
 }

@@ -485,6 +485,24 @@ fn usage_is_explained() {
     }
 }
 
+/// `2>&1 | head -0`: nobody reads errors, but the exit status says what it would.
+#[test]
+fn a_closed_pipe_of_errors_is_no_panic() {
+    for args in
+        [&["validate", "-f", "/nonexistent"][..], &["selector", "check", "a =="], &["frobnicate"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status = Command::new(env!("CARGO_BIN_EXE_tortie"))
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(writer)
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(2), "{args:?}");
+    }
+}
+
 /// `tortie … | head -0`: the reader is gone before anything is written.
 #[test]
 fn a_closed_pipe_is_no_panic() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tortie_client::server::{ApiKind, Event, Select, Served, Wanted as Follow};
 
-use crate::output::{Failure, YES, json, text};
+use crate::output::{Failure, YES, json, remark, text};
 use crate::remote::change::both;
 use crate::remote::manifest::Manifests;
 use crate::remote::words::Wanted;
@@ -305,7 +305,7 @@ async fn watch(args: &Args, session: &Session, asked: &Asked<'_>) -> Result<(), 
             }
             (Event::Gone { object, .. }, Some(there)) => drop(there.remove(&place(&object))),
             (Event::Gone { object, .. }, None) => view.gone(&object),
-            (Event::Away { reason }, _) => eprintln!("warning: {reason}"),
+            (Event::Away { reason }, _) => remark(format_args!("warning: {reason}")),
             (Event::Missing { kind }, _) => {
                 return Err(Failure::refused(format!("the server has no {}", kind.plural)));
             }
@@ -359,7 +359,8 @@ impl View<'_> {
 
     /// Its last state need not be known, so it has no line of its own among the others.
     fn gone(&self, object: &Value) {
-        eprintln!("note: {} is gone", reference(self.asked.served, name(object)));
+        let gone = reference(self.asked.served, name(object));
+        remark(format_args!("note: {gone} is gone"));
     }
 
     /// Whether to write headings: once.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use tortie_client::server::{Patch, Served};
 
-use crate::output::{Failure, YES, text};
+use crate::output::{Failure, YES, harmless, text};
 use crate::remote::change::{Done, Manner, both};
 use crate::remote::manifest::Manifests;
 use crate::remote::words::Selection;
@@ -229,7 +229,7 @@ pub(crate) async fn change(
 fn list(pairs: Pairs, place: &str, object: &Value) -> Result<(), Failure> {
     let lines = pairs.of(object).into_iter().flatten();
     let lines: String = lines.map(|(key, value)| format!("{key}={}\n", shown(value))).collect();
-    text(format_args!("# {place}\n{lines}"))
+    text(harmless(&format!("# {place}\n{lines}")))
 }
 
 #[cfg(test)]

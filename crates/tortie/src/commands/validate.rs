@@ -6,7 +6,7 @@ use tortie_policy::Cluster;
 use tortie_policy::lint::{self, Code};
 
 use crate::input::Files;
-use crate::output::{Failure, Format, YES, json, text, warn};
+use crate::output::{Failure, Format, YES, json, remark, text, warn};
 
 const EXAMPLES: &str = "Examples:
   tortie validate -f policies/ -R -o json
@@ -89,9 +89,9 @@ fn warning_row((code, found): &(Code, FileError)) -> Row {
 
 fn tell(warnings: &[(Code, FileError)]) {
     for (code, warning) in warnings {
-        eprintln!("warning[{code}]: {warning}");
+        remark(format_args!("warning[{code}]: {warning}"));
         if let Some(hint) = &warning.hint {
-            eprintln!("hint: {hint}");
+            remark(format_args!("hint: {hint}"));
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A table of steps: what was done, what was expected, what was observed, how long it took.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
+
+use crate::output::text;
 
 /// Widths of the first three columns.
 const WIDTHS: [usize; 3] = [58, 26, 26];
@@ -18,15 +21,15 @@ pub(crate) struct Script {
 impl Script {
     /// Prints the head of the table.
     pub(crate) fn begin(title: &str) -> Script {
-        println!("{title}\n");
+        print(format_args!("{title}\n"));
         print_row(["step", "expected", "observed"], "took");
-        println!("{}", "-".repeat(WIDTHS.iter().sum::<usize>() + 14));
+        print("-".repeat(WIDTHS.iter().sum::<usize>() + 14));
         Script::default()
     }
 
     /// Prints a line between steps.
     pub(crate) fn chapter(&self, title: &str) {
-        println!("\n{title}");
+        print(format_args!("\n{title}"));
     }
 
     /// Plays one step and compares what it gives. An error is what was observed, then.
@@ -38,19 +41,19 @@ impl Script {
         print_row([&row, expected, &observed], &took(start.elapsed()));
         if observed != expected {
             self.differences += 1;
-            println!("   ^ not as expected");
+            print("   ^ not as expected");
         }
     }
 
     /// Prints why something was refused, in Tortie's words.
     pub(crate) fn reason(&self, reason: &str) {
-        println!("   why: {reason}");
+        print(format_args!("   why: {reason}"));
     }
 
     /// Prints the sum; true if every step went as expected.
     pub(crate) fn end(&self) -> bool {
         let right = self.steps - self.differences;
-        println!("\n{right} of {} steps as expected", self.steps);
+        print(format_args!("\n{right} of {} steps as expected", self.steps));
         self.differences == 0
     }
 }
@@ -60,7 +63,12 @@ fn print_row(columns: [&str; 3], took: &str) {
     for (text, width) in columns.iter().zip(WIDTHS) {
         line.push_str(&format!("{text:<width$} "));
     }
-    println!("{line}{took:>8}");
+    print(format_args!("{line}{took:>8}"));
+}
+
+/// Prints a line. The script goes on where nobody reads it: at its end the lab goes.
+pub(super) fn print(line: impl Display) {
+    let _ = text(format_args!("{line}\n"));
 }
 
 fn took(duration: Duration) -> String {

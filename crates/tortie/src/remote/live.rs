@@ -9,7 +9,7 @@ use tortie_model::{DecodeError, FieldError, Object, ObjectMeta, Resource};
 use tortie_policy::{Cluster, Compat};
 
 use super::{Session, block_on, failure};
-use crate::output::Failure;
+use crate::output::{Failure, remark};
 
 /// The kinds that stand for pods: on a server, the pods are there themselves.
 const WORKLOADS: [(&str, &[&str]); 2] =
@@ -150,5 +150,6 @@ impl Unreadable {
 
 fn tell(kind: &str, namespace: Option<&str>, name: &str, error: &FieldError) {
     let namespace = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
-    eprintln!("warning: {kind} {namespace}{name}: {}: {}", error.field, error.reason);
+    let (field, reason) = (&error.field, &error.reason);
+    remark(format_args!("warning: {kind} {namespace}{name}: {field}: {reason}"));
 }

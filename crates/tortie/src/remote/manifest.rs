@@ -38,6 +38,7 @@ impl fmt::Display for Item {
         let Some(kind) = text("/kind") else { return Ok(()) };
         let name = text("/metadata/name").or(text("/metadata/generateName")).unwrap_or_default();
         match text("/metadata/namespace") {
+            _ if name.is_empty() => write!(f, " ({kind})"),
             Some(namespace) => write!(f, " ({kind} {namespace}/{name})"),
             None => write!(f, " ({kind} {name})"),
         }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::jsonpath::shown;
 use super::table::Grid;
+use crate::output::harmless;
 
 /// Fields of the metadata that are shown at the top, or not at all.
 const ELSEWHERE: [&str; 5] = ["name", "namespace", "labels", "annotations", "managedFields"];
@@ -33,7 +34,7 @@ pub(crate) fn text(object: &Value, events: &[Value]) -> String {
         out.field(&title(key), value, 0);
     }
     out.0.push_str(&happened(events));
-    out.0
+    harmless(&out.0)
 }
 
 /// Labels or annotations, a line each, but for copies of the object.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::jsonpath::shown;
+use crate::output::harmless;
 
 /// Headings and cells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,8 +75,10 @@ impl Grid {
 
     /// The same, with columns not narrower than before: for rows that come one by one.
     pub(crate) fn text_with(&self, headings: bool, widths: &mut Vec<usize>) -> String {
-        let lines = || headings.then_some(&self.headings).into_iter().chain(&self.rows);
-        for line in lines() {
+        let lines = headings.then_some(&self.headings).into_iter().chain(&self.rows);
+        let cell = |cell: &String| harmless(cell).replace('\n', "\\n");
+        let lines: Vec<Vec<String>> = lines.map(|line| line.iter().map(cell).collect()).collect();
+        for line in &lines {
             for (column, cell) in line.iter().enumerate() {
                 let width = (cell.chars().count() + GAP).max(LEAST);
                 match widths.get_mut(column) {
@@ -85,7 +88,7 @@ impl Grid {
             }
         }
         let mut text = String::new();
-        for line in lines() {
+        for line in &lines {
             let last = line.len().saturating_sub(1);
             for (column, (cell, width)) in line.iter().zip(widths.iter()).enumerate() {
                 let width = if column == last { 0 } else { *width };
@@ -150,5 +153,7 @@ mod tests {
             "A           B\nlong-cell   b\n"
         );
         assert_eq!(grid("x").text_with(false, &mut widths), "x           b\n");
+        // A cell is one cell, whatever somebody wrote into it.
+        assert_eq!(grid("\u{1b}[2J\nx").text(false), "\\u{1b}[2J\\nx   b\n");
     }
 }

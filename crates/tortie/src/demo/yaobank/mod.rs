@@ -13,7 +13,9 @@ use tortie_lab::{Lab, LabName, Options};
 
 use self::files::{ATTACKER, BANK, Files, IMAGES, POLICY};
 use super::Script;
+use super::script::print;
 use super::tools::Tools;
+use crate::output::remark;
 
 /// Programs of the example that must be beside this one.
 const PROGRAMS: [&str; 3] = ["yaobank-customer", "yaobank-summary", "yaobank-database"];
@@ -33,7 +35,7 @@ pub(crate) fn play(name: LabName, keep: bool) -> anyhow::Result<bool> {
     let options = Options { name, manifests: vec![files.path(IMAGES)], ..Options::new()? };
     programs_exist(&options)?;
     let start = Instant::now();
-    let mut lab = Lab::up(&options, |step| eprintln!("{step}"))?;
+    let mut lab = Lab::up(&options, |step| remark(step))?;
     let up = start.elapsed();
     let tools = Tools::new(files.folder(), lab.kubeconfig())?;
     let mut script = Script::begin("Yao Bank, defended by Envoy, the kernel, and Tortie");
@@ -49,7 +51,7 @@ pub(crate) fn play(name: LabName, keep: bool) -> anyhow::Result<bool> {
     let as_expected = script.end();
     if keep {
         bank.restore_policy();
-        println!("{}", bank.next_steps());
+        print(bank.next_steps());
         lab.detach()?;
     } else {
         lab.down()?;
@@ -143,7 +145,8 @@ impl Bank<'_> {
             let status = self.lab.status()?;
             let ready = status.pods.iter().filter(|pod| pod.ready).count();
             for pod in status.pods.iter().filter(|pod| !pod.ready) {
-                eprintln!("{}: {}", pod.id(), pod.problem().unwrap_or_default());
+                let problem = pod.problem().unwrap_or_default();
+                remark(format_args!("{}: {problem}", pod.id()));
             }
             Ok(format!("{ready} ready"))
         });
@@ -180,7 +183,7 @@ impl Bank<'_> {
     /// The lab is left as one wants to find it: policy in force.
     fn restore_policy(&self) {
         if let Err(error) = self.lab.apply(&[self.files.path(POLICY)], false) {
-            eprintln!("error: the policies are not in force again: {error}");
+            remark(format_args!("error: the policies are not in force again: {error}"));
         }
     }
 
