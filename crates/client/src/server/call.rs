@@ -107,12 +107,22 @@ impl ApiKind {
         }
     }
 
-    pub(super) fn object(&self, namespace: Option<&str>, name: &str, part: Option<&str>) -> String {
+    /// Where one of them is. What names none would mean all of them, or something else: to delete an
+    /// object without a name is to delete every object.
+    pub(super) fn object(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        part: Option<&str>,
+    ) -> Result<String, Error> {
+        if matches!(name, "" | "." | "..") {
+            return Err(Error::Name(name.to_owned()));
+        }
         let object = format!("{}/{}", self.collection(namespace), segment(name));
-        match part {
+        Ok(match part {
             Some(part) => format!("{object}/{}", segment(part)),
             None => object,
-        }
+        })
     }
 }
 
@@ -224,9 +234,12 @@ mod tests {
         assert_eq!(core.collection(Some("x")), "/api/v1/namespaces/x/things");
         assert_eq!(cluster.collection(Some("x")), "/apis/a.b/v1/things");
         assert_eq!(
-            core.object(Some("x"), "a/../b?c", Some("status")),
+            core.object(Some("x"), "a/../b?c", Some("status")).unwrap(),
             "/api/v1/namespaces/x/things/a%2F..%2Fb%3Fc/status"
         );
+        for name in ["", ".", ".."] {
+            assert!(matches!(core.object(Some("x"), name, None), Err(Error::Name(_))), "{name:?}");
+        }
     }
 
     #[test]

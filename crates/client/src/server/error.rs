@@ -9,6 +9,9 @@ pub enum Error {
     /// No server is named, or its address or credentials cannot be read.
     #[error("{0}")]
     Place(String),
+    /// No object can have this name, so nobody was asked.
+    #[error("`{0}` is no name of an object")]
+    Name(String),
     /// There was no answer.
     #[error("cannot reach the API server at `{url}`: {reason}")]
     Unreachable {

@@ -22,7 +22,7 @@ impl Server {
         select: &Select,
     ) -> Result<Value, Error> {
         let Some(name) = name else { return self.table_of_all(kind, namespace, select).await };
-        let call = Call::get(kind.object(namespace, name, None)).accept(TABLE);
+        let call = Call::get(kind.object(namespace, name, None)?).accept(TABLE);
         self.is_table(self.call(call).await?)
     }
 

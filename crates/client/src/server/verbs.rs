@@ -127,7 +127,7 @@ impl Server {
         namespace: Option<&str>,
         name: &str,
     ) -> Result<Value, Error> {
-        self.call(Call::get(kind.object(namespace, name, None))).await
+        self.call(Call::get(kind.object(namespace, name, None)?)).await
     }
 
     /// The objects of a namespace, or of all without one.
@@ -225,7 +225,7 @@ impl Server {
         object: &Value,
         write: &Write,
     ) -> Result<Value, Error> {
-        let path = kind.object(namespace, name, write.part.as_deref());
+        let path = kind.object(namespace, name, write.part.as_deref())?;
         self.call(Call::new(Method::PUT, path).write(write).body("application/json", object)).await
     }
 
@@ -241,7 +241,7 @@ impl Server {
         patch: &Patch,
         write: &Write,
     ) -> Result<Value, Error> {
-        let path = kind.object(namespace, name, write.part.as_deref());
+        let path = kind.object(namespace, name, write.part.as_deref())?;
         let force = matches!(patch, Patch::Apply { force: true, .. });
         let call = Call::new(Method::PATCH, path)
             .write(write)
@@ -260,7 +260,7 @@ impl Server {
         name: &str,
         delete: &Delete,
     ) -> Result<Value, Error> {
-        let call = Call::new(Method::DELETE, kind.object(namespace, name, None));
+        let call = Call::new(Method::DELETE, kind.object(namespace, name, None)?);
         self.call(call.body("application/json", &delete.options())).await
     }
 

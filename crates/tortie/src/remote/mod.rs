@@ -10,7 +10,7 @@ use std::fmt::Display;
 use serde_json::Value;
 use tortie_client::server::{ApiKind, Error, Kinds, Place, Served, Server, Write};
 
-use crate::output::Failure;
+use crate::output::{Failure, remark};
 
 /// In whose name Tortie writes.
 pub(crate) const MANAGER: &str = "tortie";
@@ -65,6 +65,8 @@ impl Session {
     /// Asks a server which kinds there are.
     pub(crate) async fn with(server: Server, namespace: Option<&str>) -> Result<Session, Failure> {
         let kinds = server.kinds().await.map_err(|error| failure("server", &error))?;
+        // An empty one is none, as for kubectl.
+        let namespace = namespace.filter(|namespace| !namespace.is_empty());
         let insists = namespace.is_some();
         let namespace = namespace.unwrap_or(server.namespace()).to_owned();
         Ok(Session { server, kinds, namespace, insists })
@@ -124,9 +126,9 @@ impl Session {
         if !groups.is_empty() {
             let (group, others) = (&found.kind.group, groups.join(", "));
             let other = groups.first().copied().unwrap_or_default();
-            eprintln!(
+            remark(format_args!(
                 "note: `{word}` is that of {group}; for that of {others} say `{word}.{other}`"
-            );
+            ));
         }
     }
 
@@ -217,13 +219,15 @@ pub(crate) fn failure(place: impl Display, error: &Error) -> Failure {
 /// There is no server, or it gave no answer that means anything.
 fn unanswered(error: &Error) -> Failure {
     match error {
-        Error::Place(_) => Failure::invalid(error),
+        Error::Place(_) | Error::Name(_) => Failure::invalid(error),
         Error::Unreachable { reason, .. } if reason.contains("UnknownIssuer") => {
             Failure::unreachable(error).hint(
                 "only the server's own kubeconfig says who signed its certificate: name it by \
                  --kubeconfig",
             )
         }
+        Error::Unreachable { .. } => Failure::unreachable(error)
+            .hint("`tortie up` starts a server; --server or --kubeconfig says where another is"),
         _ => Failure::unreachable(error),
     }
 }

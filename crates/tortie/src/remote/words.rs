@@ -4,7 +4,7 @@ use serde_json::Value;
 use tortie_client::server::{Select, Served};
 
 use super::{Session, failure};
-use crate::output::Failure;
+use crate::output::{Failure, remark};
 
 /// A kind, and some of its objects by name; all of them without names.
 #[derive(Debug)]
@@ -31,9 +31,10 @@ impl Selection {
         Selection { selector: None, all: true }
     }
 
-    /// Whether anything is said.
+    /// Whether anything is said. An empty selector is nothing: it would be everything, where a
+    /// script's variable is not set.
     pub(crate) fn is_given(&self) -> bool {
-        self.all || self.selector.is_some()
+        self.all || self.selector.as_ref().is_some_and(|selector| !selector.trim().is_empty())
     }
 
     /// The objects that are selected; nothing if they are named instead.
@@ -111,8 +112,8 @@ impl Session {
     /// Says on standard error that there is nothing, in the namespace or at all.
     pub(crate) fn tell_nothing(&self, in_namespace: bool) {
         match in_namespace {
-            true => eprintln!("no resources found in namespace {}", self.namespace),
-            false => eprintln!("no resources found"),
+            true => remark(format_args!("no resources found in namespace {}", self.namespace)),
+            false => remark("no resources found"),
         }
     }
 
