@@ -117,6 +117,16 @@ fn verbs_say_what_scripts_look_for() {
             .contains("GlobalNetworkPolicy is not namespaced")
     );
     assert!(fails(&["get", "pods"], "").contains("resource type 'pods' is not supported"));
+    for (name, why) in
+        [("{}", "is required"), ("{name: ''}", "is required"), ("{name: 5}", "is not text")]
+    {
+        let nameless = SET.replace("{name: feed, namespace: default, labels: {a: b}}", name);
+        for verb in ["create", "apply", "replace", "delete", "get"] {
+            let refused = fails(&[verb, "-f", "-"], &nameless);
+            let field = "error with field metadata.name: ";
+            assert!(refused.contains(&format!("{field}{why}")), "{verb}: {refused}");
+        }
+    }
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n";
     assert!(
         fails(&["create", "-f", "-"], pod)
@@ -205,6 +215,9 @@ fn get_shows_what_there_is() {
     assert!(stale.contains("is out of date"), "{stale}");
     let exported = ok(&["get", "netsets", "feed", "-o", "yaml", "--export"]);
     assert!(!exported.contains("uid") && !exported.contains("resourceVersion"), "{exported}");
+    let both = ok(&["get", "gnp,netsets", "-o", "name"]);
+    assert!(both.starts_with("GlobalNetworkPolicy/customer\n"), "{both}");
+    assert!(both.ends_with("NetworkSet/feed\n"), "{both}");
     let missing = server.calicoctl(&["get", "gnp", "none"], "").ended(1).err;
     assert!(
         missing.starts_with("resource does not exist: GlobalNetworkPolicy(none) with error: "),

@@ -69,17 +69,12 @@ async fn find<'s>(
     store: &'s Store,
     args: &args::Get,
 ) -> Result<(Vec<Found<'s>>, Vec<Refusal>), Failure> {
-    if let (Some(kind), []) = (&args.which.kind, args.which.names.as_slice()) {
-        let served = virtual_kinds::kind(store, kind)?;
-        let failed = |why: Refusal| Failure::refused(format!("Failed to get resources: {why}"));
-        let target = store.place(served, "", "");
-        let target = if args.all_namespaces && served.kind.namespaced {
-            Target { served, namespace: None, name: String::new() }
-        } else {
-            target.map_err(failed)?
-        };
-        let list = list(store, &target).await.map_err(failed)?;
-        return Ok((vec![Found::List(served, list)], Vec::new()));
+    if let (Some(kinds), []) = (&args.which.kind, args.which.names.as_slice()) {
+        let mut found = Vec::new();
+        for kind in kinds.split(',') {
+            found.push(all(store, args, virtual_kinds::kind(store, kind)?).await?);
+        }
+        return Ok((found, Vec::new()));
     }
     if args.all_namespaces {
         let why = "cannot use --all-namespace flag for getting a single resource";
@@ -95,16 +90,34 @@ async fn find<'s>(
     Ok((found, refusals))
 }
 
-fn documents(store: &Store, args: &args::Get) -> Result<Vec<Value>, Failure> {
-    let Some(kind) = &args.which.kind else { return meant(store, &args.which) };
-    let served = virtual_kinds::kind(store, kind)?;
-    let document = |name: &String| {
-        json!({
-            "apiVersion": served.kind.api_version(), "kind": served.kind.kind,
-            "metadata": {"name": name},
-        })
+/// All of a kind.
+async fn all<'s>(
+    store: &'s Store,
+    args: &args::Get,
+    served: &'s Served,
+) -> Result<Found<'s>, Failure> {
+    let failed = |why: Refusal| Failure::refused(format!("Failed to get resources: {why}"));
+    let target = if args.all_namespaces && served.kind.namespaced {
+        Target { served, namespace: None, name: String::new() }
+    } else {
+        store.place(served, "", "").map_err(failed)?
     };
-    Ok(args.which.names.iter().map(document).collect())
+    Ok(Found::List(served, list(store, &target).await.map_err(failed)?))
+}
+
+fn documents(store: &Store, args: &args::Get) -> Result<Vec<Value>, Failure> {
+    let Some(kinds) = &args.which.kind else { return meant(store, &args.which) };
+    let mut documents = Vec::new();
+    for kind in kinds.split(',') {
+        let served = virtual_kinds::kind(store, kind)?;
+        documents.extend(args.which.names.iter().map(|name| {
+            json!({
+                "apiVersion": served.kind.api_version(), "kind": served.kind.kind,
+                "metadata": {"name": name},
+            })
+        }));
+    }
+    Ok(documents)
 }
 
 async fn one<'s>(store: &'s Store, document: &Value) -> Result<(&'s Served, Value), Refusal> {

@@ -1,10 +1,11 @@
 //! The datastore, opened; Calico's kinds in it, and what its refusals are called.
 
 use std::fmt;
+use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::AsRawFd;
 
 use serde_json::{Map, Value};
-use tempfile::NamedTempFile;
 use tortie_client::server::{ApiKind, Delete, Error, Patch, Place, Served, Server, Write};
 
 use super::args::{Cli, Where};
@@ -32,7 +33,7 @@ pub(super) struct Store {
 
 enum Needs {
     Nothing,
-    Kubeconfig(#[expect(dead_code, reason = "held for its drop")] NamedTempFile),
+    Kubeconfig(#[expect(dead_code, reason = "held for its drop")] File),
     Server(#[expect(dead_code, reason = "held for its drop")] Local),
 }
 
@@ -146,7 +147,7 @@ impl Store {
             let why = format!("Unknown resource type ({kind}) and/or version ({version})");
             return Err(Refusal::Other(why));
         };
-        self.place(served, text("/metadata/name"), text("/metadata/namespace"))
+        self.place(served, named(document)?, text("/metadata/namespace"))
     }
 
     /// A resource of a kind and name. `own` is the namespace that its document says, or empty.
@@ -294,6 +295,16 @@ fn write() -> Write {
     remote::write(false)
 }
 
+/// The name of a document, which must have one.
+pub(super) fn named(document: &Value) -> Result<&str, Refusal> {
+    let why = match document.pointer("/metadata/name") {
+        Some(Value::String(name)) if !name.is_empty() => return Ok(name),
+        None | Some(Value::Null | Value::String(_)) => "is required",
+        Some(_) => "is not text: put it in quotes",
+    };
+    Err(Refusal::Other(format!("error with field metadata.name: {why}")))
+}
+
 /// The version of a document.
 pub(super) fn revision(document: &Value) -> Option<&str> {
     let revision = document.pointer("/metadata/resourceVersion").and_then(Value::as_str);
@@ -326,9 +337,10 @@ async fn connect(kubernetes: Kubernetes) -> Result<(Server, Needs), Failure> {
     let Kubernetes { mut kubeconfig, inline, context } = kubernetes;
     let mut needs = Needs::Nothing;
     if let Some(text) = inline {
-        let mut file = NamedTempFile::new()?;
+        // Without a name: however this ends, no credentials are left behind.
+        let mut file = tempfile::tempfile()?;
         file.write_all(text.as_bytes())?;
-        kubeconfig = Some(file.path().to_owned());
+        kubeconfig = Some(format!("/proc/self/fd/{}", file.as_raw_fd()).into());
         needs = Needs::Kubeconfig(file);
     }
     let place = Place { server: None, kubeconfig, context };

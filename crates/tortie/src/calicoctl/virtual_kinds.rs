@@ -8,7 +8,7 @@ use tortie_calc::interface_name;
 use tortie_client::server::{Select, Served};
 use tortie_policy::{Account, EndpointId, account_profile_name, namespace_profile_name};
 
-use super::store::{Refusal, Store, Target};
+use super::store::{Refusal, Store, Target, named};
 use crate::output::Failure;
 use crate::remote::name;
 
@@ -51,7 +51,7 @@ pub(super) fn target<'s>(store: &'s Store, document: &Value) -> Result<Target<'s
     let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
     let namespace = document.pointer("/metadata/namespace").and_then(Value::as_str);
     match of(store, kind) {
-        Some(made) => store.place(made, name(document), namespace.unwrap_or_default()),
+        Some(made) => store.place(made, named(document)?, namespace.unwrap_or_default()),
         None => store.target(document),
     }
 }
