@@ -3,6 +3,7 @@
 mod calicoctl;
 mod commands;
 mod demo;
+mod early;
 mod input;
 mod output;
 mod remote;
@@ -16,6 +17,7 @@ use crate::commands::label::{self, Pairs};
 use crate::commands::send;
 use crate::commands::stage::{self, Way};
 use crate::output::Failure;
+use crate::remote::Whereabouts;
 use crate::remote::change::Verb;
 
 /// Decides who may talk to whom, by identity, address and HTTP request, and says why.
@@ -24,6 +26,13 @@ use crate::remote::change::Verb;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// Shown and completed here; read behind the command, where they are put.
+    #[command(
+        flatten,
+        next_help_heading = "Options of commands that ask a server, before or behind the command"
+    )]
+    _whereabouts: Whereabouts,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -116,7 +125,7 @@ fn main() -> ExitCode {
     if let Some(code) = by_name.or_else(|| calicoctl::run_by_name(std::env::args_os())) {
         return code;
     }
-    let result = match Cli::parse().command {
+    let result = match Cli::parse_from(early::behind_the_command(std::env::args_os())).command {
         Command::Validate(args) => commands::validate::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Connectivity(args) => commands::connectivity::run(&args),

@@ -41,6 +41,11 @@ const NAMELESS: &str = "apiVersion: projectcalico.org/v3
 kind: GlobalNetworkPolicy
 spec: {}
 ";
+/// Names and values that steer a terminal.
+const LOUD: &str = r#"{"apiVersion": "projectcalico.org/v3", "kind": "NetworkSet",
+ "metadata": {"name": "loud", "namespace": "default", "annotations": {"x": "a\u001b[2J\nb"}}}"#;
+const LOUDER: &str = r#"{"apiVersion": "projectcalico.org/v3", "kind": "NetworkSet",
+ "metadata": {"name": "l\u001b[2Jd\u202e", "namespace": "default"}}"#;
 const LOST: &str = "apiVersion: projectcalico.org/v3
 kind: NetworkPolicy
 metadata: {name: x, namespace: nowhere}
@@ -100,7 +105,7 @@ const MANIFESTS: &[Line] = &[
         NAMELESS,
         2,
         "",
-        "document 1 (GlobalNetworkPolicy ): metadata.name: is required",
+        "document 1 (GlobalNetworkPolicy): metadata.name: is required",
     ),
     ("create -f -", GENERATED, 0, "/made-", ""),
     ("apply -f -", GENERATED, 2, "", "is required\nhint: only `tortie create` makes a name"),
@@ -183,6 +188,29 @@ const CHANGES: &[Line] = &[
     ("stage inner", "", 2, "", "`inner` is not KIND/NAME"),
     ("stage tier/default", "", 2, "", "has no staged form\nhint: policies have one"),
     ("enforce gnp/none", "", 1, "", "there is neither"),
+    ("apply -f -", LOUD, 0, "/loud created\n", ""),
+    ("apply -f -", LOUDER, 2, "", "(NetworkSet default/l\\u{1b}[2Jd\\u{202e}): metadata.name: "),
+    ("validate -f -", LOUDER, 2, "", "(NetworkSet default/l\\u{1b}[2Jd\\u{202e}): metadata.name: "),
+    ("describe networkset loud", "", 0, "x: a\\u{1b}[2J\n", ""),
+    ("annotate networkset loud --list", "", 0, "x=a\\u{1b}[2J\n", ""),
+    (
+        "get networkset loud -o custom-columns=X:.metadata.annotations.x",
+        "",
+        0,
+        "a\\u{1b}[2J\\nb\n",
+        "",
+    ),
+    ("get networkset loud -o yaml", "", 0, "a\\u001b[2J\\nb", ""),
+    ("delete networkset loud", "", 0, "\"loud\" deleted", ""),
+    // Nothing is named by what a script left empty: certainly not everything.
+    ("delete gnp ", "", 2, "", "`` is no name of an object"),
+    ("delete gnp .", "", 2, "", "`.` is no name of an object"),
+    ("patch gnp  -p {}", "", 2, "", "`` is no name of an object"),
+    ("label gnp  e=f", "", 2, "", "`` is no name of an object"),
+    ("get gnp ", "", 2, "", "`` is no name of an object"),
+    ("delete gnp -l ", "", 2, "", "hint: give names, --selector or --all"),
+    ("label gnp -l  e=f", "", 2, "", "hint: give names, --selector or --all"),
+    ("get gnp web -o name -n ", "", 0, "/web\n", ""),
     ("delete gnp", "", 2, "", "which globalnetworkpolicies?\nhint: give names"),
     ("delete gnp none web --dry-run", "", 1, "\"web\" deleted (server dry run)\n", "\"none\""),
     ("delete gnp web --all", "", 2, "", "names exclude"),
@@ -196,6 +224,17 @@ const CHANGES: &[Line] = &[
 
 const PLACES: &[Line] = &[
     ("get gnp --server http://127.0.0.1:9", "", 3, "", "cannot reach the API server at `http://"),
+    ("get gnp --server http://127.0.0.1:9", "", 3, "", "\nhint: `tortie up` starts a server"),
+    // The same flags before the command, as kubectl has them.
+    ("--server http://127.0.0.1:9 get gnp", "", 3, "", "cannot reach the API server at `http://"),
+    ("--server=http://127.0.0.1:9 -n x apply -f policies", "", 3, "", "cannot reach"),
+    ("--kubeconfig none get gnp", "", 2, "", "error: kubeconfig `none`: cannot read the file"),
+    ("--context none get gnp", "", 2, "", "there is no context `none`"),
+    ("-n kube-system get np", "", 0, "", "no resources found in namespace kube-system"),
+    ("--namespace=kube-system get np", "", 0, "", "no resources found in namespace kube-system"),
+    ("--server x selector check all()", "", 2, "", "--server"),
+    ("--server", "", 2, "", "--server"),
+    ("--server x", "", 2, "", "Usage: tortie"),
     ("get gnp --server unix:///none", "", 3, "", "cannot reach the API server at `unix:///none`"),
     ("get gnp --server ftp://x", "", 2, "", "hint: https://"),
     (
