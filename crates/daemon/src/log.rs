@@ -14,6 +14,11 @@ use tracing_subscriber::reload;
 /// `warn`, or `info,tortie_authz=debug`.
 pub const ENV: &str = "TORTIE_LOG";
 
+/// What is logged if nobody says what. kube's own word on watches that break off comes once for each
+/// of them; whoever follows a server says once that it is away. What else that module says in a
+/// warning, its callers are told in an error.
+const DEFAULT: &str = "info,kube_client::client=error,kube_client::client::tls=info";
+
 /// Transport internals are noise even to somebody who debugs policy.
 const DEBUG: &str = "debug,h2=info,hyper=info,hyper_util=info,tonic=info,tower=info";
 
@@ -69,14 +74,14 @@ pub enum LogError {
     Twice,
 }
 
-/// What to log: the flag `--debug` wins over [`ENV`], whose value the caller passes in; `info` is
-/// the default.
+/// What to log: the flag `--debug` wins over [`ENV`], whose value the caller passes in; without
+/// either it is `info`, less what is noise.
 #[must_use]
 pub fn filter(debug: bool, env: Option<String>) -> String {
     match env {
         _ if debug => DEBUG.to_owned(),
         Some(filter) if !filter.trim().is_empty() => filter,
-        _ => "info".to_owned(),
+        _ => DEFAULT.to_owned(),
     }
 }
 
@@ -245,9 +250,28 @@ mod tests {
     }
 
     #[test]
+    fn broken_watches_are_noise_unless_somebody_asks() {
+        let said = |filter: &str| {
+            logged(Format::Human, filter, || {
+                tracing::warn!(target: "kube_client::client", "eof in poll");
+                tracing::warn!(target: "kube_client::client::tls", "stale roots");
+                tracing::info!("others");
+            })
+        };
+        let said_by_default = said(&filter(false, None));
+        assert!(!said_by_default.contains("eof"), "{said_by_default}");
+        for text in ["stale roots", "others"] {
+            assert!(said_by_default.contains(text), "{said_by_default}");
+        }
+        for filter in [filter(true, None), "info".to_owned(), "warn".to_owned()] {
+            assert!(said(&filter).contains("eof in poll"), "{filter}");
+        }
+    }
+
+    #[test]
     fn the_flag_wins_over_the_environment() {
-        assert_eq!(filter(false, None), "info");
-        assert_eq!(filter(false, Some(" ".into())), "info");
+        assert_eq!(filter(false, None), DEFAULT);
+        assert_eq!(filter(false, Some(" ".into())), DEFAULT);
         assert_eq!(filter(false, Some("warn".into())), "warn");
         assert!(filter(true, Some("warn".into())).starts_with("debug"));
     }
