@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use tortie_agent::source::followed;
+use tortie_client::server::followed;
 
 /// The documents of a manifest.
 fn documents(name: &str) -> Vec<Value> {

@@ -20,6 +20,15 @@ macro_rules! kinds {
         }
 
         impl Kind {
+            /// The kind that an API group calls so, if it has a meaning here.
+            pub fn named(group: &str, name: &str) -> Kind {
+                match name {
+                    "NetworkPolicy" if group == "networking.k8s.io" => Kind::KubernetesNetworkPolicy,
+                    $(stringify!($kind) => Kind::$kind,)*
+                    _ => Kind::Other(name.to_smolstr()),
+                }
+            }
+
             /// The kind of a resource.
             pub fn of(resource: &Resource) -> Kind {
                 match &resource.object {

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 use tortie_client::server::ApiKind;
+use tortie_model::Resource;
+use tortie_policy::{Cluster, Compat};
 
 use super::*;
 
@@ -19,7 +21,9 @@ fn kind(object: &Value) -> ApiKind {
 
 fn documents(all: &[Value]) -> Documents {
     let mut documents = Documents::default();
-    all.iter().for_each(|object| documents.put(&kind(object), object.clone()));
+    for object in all {
+        assert!(documents.put(&kind(object), object.clone()), "{object}");
+    }
     documents
 }
 
@@ -65,7 +69,11 @@ fn shop() -> Vec<Value> {
 }
 
 fn board(all: &[Value]) -> Value {
-    serde_json::to_value(Board::of(&documents(all))).unwrap()
+    shown(&mut documents(all))
+}
+
+fn shown(documents: &mut Documents) -> Value {
+    serde_json::to_value(Board::of(documents)).unwrap()
 }
 
 #[test]
@@ -134,7 +142,130 @@ fn what_is_gone_is_not_shown() {
     let all = shop();
     let mut documents = documents(&all);
     all.iter().for_each(|object| documents.remove(&kind(object), object));
-    let board = serde_json::to_value(Board::of(&documents)).unwrap();
+    let board = shown(&mut documents);
     assert_eq!(board["tiers"].as_array().unwrap().len(), 3);
     assert_eq!((&board["problems"], &board["nodes"]), (&json!([]), &json!([])));
+}
+
+#[test]
+fn what_bears_on_nothing_is_no_change() {
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one"}});
+    let mut documents = documents(std::slice::from_ref(&node));
+    let mut beat = node.clone();
+    beat["metadata"]["resourceVersion"] = "7".into();
+    beat["status"] = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+    assert!(!documents.put(&kind(&beat), beat));
+    let mut moved = node.clone();
+    moved["status"] = json!({"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]});
+    assert!(documents.put(&kind(&moved), moved));
+}
+
+/// Documents of which each may be there, and what else may be there in its place.
+fn changing() -> Vec<Vec<Value>> {
+    let labelled = |kind: &str, namespace: Option<&str>, name: &str, labels: Value| {
+        let metadata = json!({"name": name, "namespace": namespace, "labels": labels});
+        json!({"apiVersion": "v1", "kind": kind, "metadata": metadata})
+    };
+    let compat = |points: Value| {
+        let metadata = json!({"name": "default"});
+        let spec = json!({"compat": points});
+        json!({
+            "apiVersion": "tortie.dev/v1", "kind": "TortieConfiguration",
+            "metadata": metadata, "spec": spec,
+        })
+    };
+    let policy = |name: &str, selector: &str| {
+        calico("NetworkPolicy", Some("shop"), name, json!({"selector": selector}))
+    };
+    let global = |spec: Value| calico("GlobalNetworkPolicy", None, "global", spec);
+    let host = |app: &str| {
+        let mut host = calico("HostEndpoint", None, "host", json!({"node": "one"}));
+        host["spec"]["interfaceName"] = "*".into();
+        host["metadata"]["labels"] = json!({"app": app});
+        host
+    };
+    let mut changing: Vec<Vec<Value>> = shop().into_iter().map(|object| vec![object]).collect();
+    changing.extend([
+        vec![
+            labelled("Namespace", None, "shop", json!({"stage": "test"})),
+            labelled("Namespace", None, "shop", json!({"stage": "live"})),
+        ],
+        vec![labelled("ServiceAccount", Some("shop"), "default", json!({"team": "a"}))],
+        vec![compat(json!(["invalid-policy-vanishes"])), compat(json!(["reserved-labels"]))],
+        vec![policy("changing", "app == 'web'"), policy("changing", "app == 'db'")],
+        vec![
+            global(json!({"namespaceSelector": "stage == 'live'"})),
+            global(json!({"serviceAccountSelector": "team == 'a'", "order": 1})),
+            global(json!({"ordre": 1})),
+        ],
+        vec![host("web"), host("db")],
+        vec![
+            pod("bare", "changing", "web", "Running"),
+            pod("bare", "changing", "db", "Running"),
+            pod("bare", "changing", "web", "Failed"),
+        ],
+    ]);
+    changing.extend((0..40).map(|number| {
+        let name = format!("more-{number}");
+        vec![pod("shop", &name, "web", "Running"), pod("shop", &name, "db", "Running")]
+    }));
+    changing
+}
+
+/// How many pods and host endpoints policies select, by the reference.
+fn selected(all: &[Value]) -> Vec<(Value, Value, usize, usize)> {
+    let decoded: Vec<_> = all.iter().cloned().map(tortie_model::decode).collect();
+    let resources: Vec<&Resource> = decoded.iter().flatten().flatten().collect();
+    let cluster = Cluster::build_mended(resources, Compat::STRICT);
+    let cluster =
+        cluster.with_undecodable(decoded.iter().filter_map(|d| d.as_ref().err()).flatten());
+    let endpoints = || cluster.endpoints().filter(|endpoint| !endpoint.addresses.is_empty());
+    let tiers = cluster.in_order();
+    let policies = tiers.iter().flat_map(|tier| &tier.policies);
+    let counted = policies.map(|policy| {
+        let pods = endpoints().filter(|endpoint| policy.subject.matches(&endpoint.labels)).count();
+        let hosts = cluster.hosts().filter(|host| policy.subject.matches(&host.labels)).count();
+        (policy.id.kind.as_str().into(), policy.id.name.as_str().into(), pods, hosts)
+    });
+    counted.collect()
+}
+
+/// However documents came to be known: what is shown is what they are now, by the one meaning.
+#[test]
+fn what_is_shown_is_of_the_current_state() {
+    let changing = changing();
+    let mut there: Vec<Option<&Value>> = vec![None; changing.len()];
+    let mut documents = Documents::default();
+    let mut seed: usize = 1;
+    for step in 0..300 {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let dice = seed >> 33;
+        let (which, how) = (dice % changing.len(), dice / changing.len());
+        let versions = &changing[which];
+        match (versions.get(how % (versions.len() + 1)), there[which]) {
+            (Some(object), _) => {
+                documents.put(&kind(object), object.clone());
+                there[which] = Some(object);
+            }
+            (None, Some(object)) => {
+                documents.remove(&kind(object), object);
+                there[which] = None;
+            }
+            (None, None) => continue,
+        }
+        if how % 3 > 0 {
+            continue;
+        }
+        let now: Vec<Value> = there.iter().flatten().copied().cloned().collect();
+        let shown = shown(&mut documents);
+        assert_eq!(shown, board(&now), "step {step}");
+        let cards = shown["tiers"].as_array().unwrap().iter();
+        let cards = cards.flat_map(|tier| tier["policies"].as_array().unwrap());
+        let number = |value: &Value| usize::try_from(value.as_u64().unwrap()).unwrap();
+        let counted = cards.map(|card| {
+            let (pods, hosts) = (number(&card["pods"]), number(&card["hosts"]));
+            (card["kind"].clone(), card["name"].clone(), pods, hosts)
+        });
+        assert_eq!(counted.collect::<Vec<_>>(), selected(&now), "step {step}");
+    }
 }

@@ -111,11 +111,11 @@ async fn serve(args: &Args) -> Result<(), ConsoleError> {
     let address = listener.local_address().unwrap_or(args.listen);
     let server = Server::connect(&args.place).await?;
     let code = code::code(args.token_file.as_deref())?;
-    let (follower, shown) = Follower::new(server.url(), OffsetDateTime::now_utc);
-    let console = Arc::new(Console::new(Access::new(&code, address), shown));
+    let (follower, view) = Follower::new(server.url(), OffsetDateTime::now_utc);
+    let console = Arc::new(Console::new(Access::new(&code, address), view));
     let answer = move |request: Request<Incoming>| {
         let console = Arc::clone(&console);
-        async move { console.answer(&request.into_parts().0) }
+        async move { console.answer(&request.into_parts().0).await }
     };
     let (_trigger, drain) = shutdown::drain();
     let mut output = std::io::stdout();

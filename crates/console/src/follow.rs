@@ -1,5 +1,5 @@
 //! One task follows the server and makes of what it has what is shown: one immutable state after
-//! the other.
+//! the other, as long as somebody looks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use hyper::body::Bytes;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
-use tortie_client::server::{Event, Follow, Server, Wanted};
+use tortie_client::server::{Event, Follow, Server, Wanted, followed};
 
 use crate::board::Board;
 use crate::documents::Documents;
@@ -23,7 +23,10 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// How much longer than the work for a state the pause after it is.
 const REST: u32 = 2;
 
-/// Kinds that agents follow and that bear on nothing that is shown.
+/// How many may ask for the state at once; others wait.
+const ASKERS: usize = 16;
+
+/// Kinds that policy is calculated from and that bear on nothing that is shown.
 const NOT_SHOWN: [&str; 5] =
     ["endpointslices", "felixconfigurations", "globalnetworksets", "networksets", "services"];
 
@@ -37,6 +40,31 @@ pub(crate) struct Shown {
     pub(crate) event: Bytes,
     /// As a document: the part of the event that it is.
     pub(crate) document: Bytes,
+}
+
+/// Where states are seen; clones look by themselves.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    shown: watch::Receiver<Arc<Shown>>,
+    asks: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+impl View {
+    /// The state that the server is in now, as far as it is known.
+    pub(crate) async fn now(&mut self) -> Arc<Shown> {
+        let (ask, answer) = oneshot::channel();
+        // Without a follower there is nothing newer.
+        if self.asks.send(ask).await.is_ok() {
+            let _ = answer.await;
+        }
+        Arc::clone(&self.shown.borrow_and_update())
+    }
+
+    /// The next state; nothing if there will be none.
+    pub(crate) async fn next(&mut self) -> Option<Arc<Shown>> {
+        self.shown.changed().await.ok()?;
+        Some(Arc::clone(&self.shown.borrow_and_update()))
+    }
 }
 
 /// The document.
@@ -79,20 +107,25 @@ pub(crate) struct Follower {
     /// When they have changed since they were.
     changed: Option<Instant>,
     shown: watch::Sender<Arc<Shown>>,
+    asks: mpsc::Receiver<oneshot::Sender<()>>,
+    /// Who waits for the state of now.
+    asking: Vec<oneshot::Sender<()>>,
 }
 
-/// The kinds that bear on what is shown, where agents find them.
+/// The kinds that bear on what is shown.
 fn wanted() -> impl Iterator<Item = Wanted> {
-    let all = tortie_agent::source::followed().into_iter();
-    let shown = all.filter(|followed| !NOT_SHOWN.contains(&followed.api.plural.as_str()));
+    let shown = followed()
+        .into_iter()
+        .filter(|followed| !NOT_SHOWN.contains(&followed.api.plural.as_str()));
     shown.map(|followed| followed.wanted())
 }
 
 impl Follower {
-    /// One that knows nothing yet, and what is shown from now on. Must be called within a tokio
-    /// runtime.
-    pub(crate) fn new(url: &str, clock: Clock) -> (Follower, watch::Receiver<Arc<Shown>>) {
+    /// One that knows nothing yet, and a view that nobody looks through: its clones are for that.
+    /// Must be called within a tokio runtime.
+    pub(crate) fn new(url: &str, clock: Clock) -> (Follower, View) {
         let (shown, receiver) = watch::channel(Arc::new(Shown::new(0, "{}")));
+        let (sender, asks) = mpsc::channel(ASKERS);
         let mut follower = Follower {
             url: url.to_owned(),
             clock,
@@ -105,9 +138,11 @@ impl Follower {
             rested: Instant::now(),
             changed: None,
             shown,
+            asks,
+            asking: Vec::new(),
         };
         follower.show();
-        (follower, receiver)
+        (follower, View { shown: receiver, asks: sender })
     }
 
     /// Follows a server for ever.
@@ -117,20 +152,38 @@ impl Follower {
     pub(crate) async fn run(mut self, server: &Server) -> Result<(), JoinError> {
         let mut follow: Follow = server.follow(wanted());
         loop {
-            let due = self.changed.filter(|_| self.in_sync);
-            let due = due.map(|changed| self.rested.max(changed + TOGETHER));
-            tokio::select! {
-                event = follow.next() => self.take(event),
-                () = sleep_until(due.unwrap_or(self.rested)), if due.is_some() => {
-                    self.look().await?;
-                }
+            self.round(follow.next()).await?;
+        }
+    }
+
+    /// Takes the next event, or does what is due.
+    async fn round(&mut self, next: impl Future<Output = Event>) -> Result<(), JoinError> {
+        let changed = self.changed.filter(|_| self.in_sync);
+        if changed.is_none() {
+            for asking in self.asking.drain(..) {
+                // Who asked may have gone.
+                let _ = asking.send(());
             }
         }
+        let looked_at = self.shown.receiver_count() > 1;
+        let due = changed.map(|changed| self.rested.max(changed + TOGETHER));
+        tokio::select! {
+            event = next => self.take(event),
+            Some(asking) = self.asks.recv() => self.asking.push(asking),
+            () = sleep_until(due.unwrap_or(self.rested)), if looked_at && due.is_some() => {
+                self.look().await?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn take(&mut self, event: Event) {
         match event {
-            Event::Put { kind, object } => self.documents.put(&kind, object),
+            Event::Put { kind, object } => {
+                if !self.documents.put(&kind, object) {
+                    return;
+                }
+            }
             Event::Gone { kind, object } => self.documents.remove(&kind, &object),
             Event::InSync => {
                 self.in_sync = true;
@@ -161,9 +214,9 @@ impl Follower {
     async fn look(&mut self) -> Result<(), JoinError> {
         let begun = Instant::now();
         self.changed = None;
-        let documents = std::mem::take(&mut self.documents);
+        let mut documents = std::mem::take(&mut self.documents);
         let work = move || {
-            let board = Board::of(&documents);
+            let board = Board::of(&mut documents);
             (documents, board)
         };
         (self.documents, self.board) = tokio::task::spawn_blocking(work).await?;
@@ -204,23 +257,73 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use tokio::time::timeout;
+    use tortie_client::server::ApiKind;
 
     use super::*;
 
-    fn document(shown: &watch::Receiver<Arc<Shown>>) -> Value {
-        serde_json::from_slice(&shown.borrow().document).unwrap()
+    impl Follower {
+        /// Does what is due while something else goes on.
+        pub(crate) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+            let rounds = async {
+                loop {
+                    self.round(std::future::pending()).await.unwrap();
+                }
+            };
+            tokio::select! {
+                done = work => done,
+                () = rounds => unreachable!("it goes on for ever"),
+            }
+        }
+    }
+
+    fn document(view: &View) -> Value {
+        serde_json::from_slice(&view.shown.borrow().document).unwrap()
+    }
+
+    fn follower() -> (Follower, View) {
+        Follower::new("https://server", || OffsetDateTime::UNIX_EPOCH)
+    }
+
+    fn node() -> (Arc<ApiKind>, Value) {
+        let kind = wanted().map(|wanted| wanted.kind).find(|kind| kind.plural == "nodes");
+        let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one"}});
+        (Arc::new(kind.unwrap()), object)
+    }
+
+    /// Ten times longer than anything here should take.
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn nothing_is_made_that_nobody_looks_at() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut follower, view) = follower();
+            let (kind, object) = node();
+            follower.take(Event::Put { kind, object });
+            follower.take(Event::InSync);
+            follower.beside(tokio::time::sleep(TOGETHER * 4)).await;
+            assert_eq!(document(&view)["revision"], 1);
+            // Who looks is shown what is there now, and then what changes.
+            let mut looking = view.clone();
+            let now = follower.beside(timeout(DEADLINE, looking.now())).await.unwrap();
+            let now: Value = serde_json::from_slice(&now.document).unwrap();
+            assert_eq!((&now["nodes"][0]["name"], &now["revision"]), (&"one".into(), &2.into()));
+            let (kind, object) = node();
+            follower.take(Event::Gone { kind, object });
+            let next = follower.beside(timeout(DEADLINE, looking.next())).await.unwrap().unwrap();
+            let next: Value = serde_json::from_slice(&next.document).unwrap();
+            assert_eq!(next["nodes"], json!([]));
+        });
     }
 
     #[test]
     fn states_follow_events() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let clock = || OffsetDateTime::UNIX_EPOCH;
-            let (mut follower, shown) = Follower::new("https://server", clock);
+            let (mut follower, shown) = follower();
             assert_eq!(document(&shown)["inSync"], false);
-            let kind = wanted().map(|wanted| wanted.kind).find(|kind| kind.plural == "nodes");
-            let kind = Arc::new(kind.unwrap());
-            let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one"}});
+            let (kind, object) = node();
             follower.take(Event::Put { kind: Arc::clone(&kind), object: object.clone() });
             follower.take(Event::InSync);
             follower.look().await.unwrap();

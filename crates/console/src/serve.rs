@@ -18,10 +18,10 @@ use hyper::body::{Bytes, Frame};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, SET_COOKIE};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::access::{Access, Refusal};
-use crate::follow::Shown;
+use crate::follow::View;
 
 /// How many event streams there may be.
 const LISTENERS: usize = 16;
@@ -56,24 +56,24 @@ pub(crate) type Answer = Response<Body>;
 #[derive(Debug)]
 pub(crate) struct Console {
     access: Access,
-    shown: watch::Receiver<Arc<Shown>>,
+    view: View,
     listeners: Arc<Semaphore>,
 }
 
 impl Console {
     /// Shows states to those who may look.
-    pub(crate) fn new(access: Access, shown: watch::Receiver<Arc<Shown>>) -> Console {
-        Console { access, shown, listeners: Arc::new(Semaphore::new(LISTENERS)) }
+    pub(crate) fn new(access: Access, view: View) -> Console {
+        Console { access, view, listeners: Arc::new(Semaphore::new(LISTENERS)) }
     }
 
     /// The answer to a request; its body is not read.
-    pub(crate) fn answer(&self, head: &Parts) -> Answer {
+    pub(crate) async fn answer(&self, head: &Parts) -> Answer {
         let refused = |Refusal(status, why): Refusal| {
             let mut answer = whole(TEXT, format!("{why}\n"));
             *answer.status_mut() = status;
             answer
         };
-        let mut answer = self.look(head).unwrap_or_else(refused);
+        let mut answer = self.look(head).await.unwrap_or_else(refused);
         let headers = answer.headers_mut();
         for (name, value) in HEADERS {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -81,7 +81,7 @@ impl Console {
         answer
     }
 
-    fn look(&self, head: &Parts) -> Result<Answer, Refusal> {
+    async fn look(&self, head: &Parts) -> Result<Answer, Refusal> {
         self.access.is_ours(head)?;
         if head.method != Method::GET {
             let mut answer = whole(TEXT, "there is nothing but GET\n");
@@ -99,14 +99,13 @@ impl Console {
                 Ok(whole("text/javascript; charset=utf-8", include_str!("page/console.js")))
             }
             "/api/enter" => self.enter(head),
-            "/api/board" => self.admit(head).map(|()| whole(JSON, self.state().document.clone())),
+            "/api/board" => {
+                self.admit(head)?;
+                Ok(whole(JSON, self.view.clone().now().await.document.clone()))
+            }
             "/api/events" => self.admit(head).and_then(|()| self.events()),
             _ => Err(Refusal(StatusCode::NOT_FOUND, "there is nothing here")),
         }
-    }
-
-    fn state(&self) -> Arc<Shown> {
-        Arc::clone(&self.shown.borrow())
     }
 
     fn admit(&self, head: &Parts) -> Result<(), Refusal> {
@@ -133,15 +132,16 @@ impl Console {
         let permit = Arc::clone(&self.listeners).try_acquire_owned().map_err(|_| {
             Refusal(StatusCode::SERVICE_UNAVAILABLE, "too many listen already: close a page")
         })?;
-        let mut shown = self.shown.clone();
-        shown.mark_changed();
-        let frames = stream::unfold((shown, permit), |(mut shown, permit)| async move {
-            let text = match tokio::time::timeout(QUIET, shown.changed()).await {
-                Ok(Ok(())) => shown.borrow_and_update().event.clone(),
-                Ok(Err(_)) => return None,
-                Err(_) => Bytes::from_static(b": nothing new\n\n"),
+        let begin = (self.view.clone(), true, permit);
+        let frames = stream::unfold(begin, |(mut view, first, permit)| async move {
+            let text = match first {
+                true => view.now().await.event.clone(),
+                false => match tokio::time::timeout(QUIET, view.next()).await {
+                    Ok(state) => state?.event.clone(),
+                    Err(_) => Bytes::from_static(b": nothing new\n\n"),
+                },
             };
-            Some((Ok(Frame::data(text)), (shown, permit)))
+            Some((Ok(Frame::data(text)), (view, false, permit)))
         });
         Ok(with_type("text/event-stream", StreamBody::new(frames).boxed_unsync()))
     }
@@ -177,17 +177,33 @@ mod tests {
         String::from_utf8(body.to_vec()).unwrap()
     }
 
-    fn console() -> (Console, Follower) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _inside = runtime.enter();
-        let (follower, shown) = Follower::new("https://server", || OffsetDateTime::UNIX_EPOCH);
-        let access = Access::new("secret", "[::1]:80".parse().unwrap());
-        (Console::new(access, shown), follower)
+    /// A console, and how it answers.
+    struct World {
+        runtime: tokio::runtime::Runtime,
+        console: Console,
+        follower: Follower,
+    }
+
+    impl World {
+        fn new() -> World {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.unwrap();
+            let inside = runtime.enter();
+            let (follower, view) = Follower::new("https://server", || OffsetDateTime::UNIX_EPOCH);
+            drop(inside);
+            let access = Access::new("secret", "[::1]:80".parse().unwrap());
+            World { runtime, console: Console::new(access, view), follower }
+        }
+
+        fn answer(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+            let head = head(method, path, headers);
+            self.runtime.block_on(self.follower.beside(self.console.answer(&head)))
+        }
     }
 
     #[test]
     fn answers() {
-        let (console, _follower) = console();
+        let mut world = World::new();
         let code = ("authorization", "Bearer secret");
         let none: &[(&str, &str)] = &[];
         let cases = [
@@ -207,7 +223,7 @@ mod tests {
             ("GET", "/api/board", &[code, ("host", "two")], 421),
         ];
         for (method, path, headers, expected) in cases {
-            let answer = console.answer(&head(method, path, headers));
+            let answer = world.answer(method, path, headers);
             assert_eq!(answer.status().as_u16(), expected, "{method} {path}");
             let headers = answer.headers();
             let policy = headers["content-security-policy"].to_str().unwrap();
@@ -218,32 +234,32 @@ mod tests {
 
     #[test]
     fn the_code_is_exchanged_for_a_cookie() {
-        let (console, _follower) = console();
-        let enter =
-            console.answer(&head("GET", "/api/enter", &[("authorization", "Bearer secret")]));
+        let mut world = World::new();
+        let enter = world.answer("GET", "/api/enter", &[("authorization", "Bearer secret")]);
         let cookie = enter.headers()["set-cookie"].to_str().unwrap().to_owned();
         let cookie = cookie.split(';').next().unwrap();
         let path: serde_json::Value = serde_json::from_str(&text(enter)).unwrap();
         let board = format!("{}api/board", path["path"].as_str().unwrap());
-        let answer = console.answer(&head("GET", &board, &[("cookie", cookie)]));
+        let answer = world.answer("GET", &board, &[("cookie", cookie)]);
         assert!(text(answer).contains("https://server"));
     }
 
     #[test]
     fn listeners_are_bounded_and_get_the_newest() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (console, mut follower) = console();
-        let listen =
-            || console.answer(&head("GET", "/api/events", &[("authorization", "Bearer secret")]));
-        let mut answers: Vec<Answer> = (0..LISTENERS).map(|_| listen()).collect();
-        assert_eq!(listen().status(), 503);
+        let mut world = World::new();
+        let listen = |world: &mut World| {
+            world.answer("GET", "/api/events", &[("authorization", "Bearer secret")])
+        };
+        let mut answers: Vec<Answer> = (0..LISTENERS).map(|_| listen(&mut world)).collect();
+        assert_eq!(listen(&mut world).status(), 503);
         for reason in ["one", "two", "three"] {
-            follower.take(tortie_client::server::Event::Away { reason: reason.into() });
+            world.follower.take(tortie_client::server::Event::Away { reason: reason.into() });
         }
-        let first = runtime.block_on(answers[0].body_mut().frame()).unwrap().unwrap();
+        let frame = answers[0].body_mut().frame();
+        let first = world.runtime.block_on(world.follower.beside(frame)).unwrap().unwrap();
         let first = String::from_utf8(first.into_data().unwrap().to_vec()).unwrap();
         assert!(first.starts_with("event: board\n") && first.contains("three"), "{first}");
         answers.pop();
-        assert_eq!(listen().status(), 200);
+        assert_eq!(listen(&mut world).status(), 200);
     }
 }

@@ -8,8 +8,9 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
-use tortie_agent::source::{Census, followed};
+use tortie_agent::source::Census;
 use tortie_authz::client::{HealthCheck, health};
+use tortie_client::server::followed;
 
 use crate::files::read_json;
 use crate::state::LabDir;

@@ -394,9 +394,17 @@ impl Cluster {
     /// All tiers with all their policies, staged ones included, in the order they are asked: what
     /// people see of it.
     pub fn in_order(&self) -> Vec<TierPolicies> {
+        self.order(self.policies.values())
+    }
+
+    /// As [`Cluster::in_order`], with these policies in place of the cluster's own.
+    pub fn order<'a>(
+        &'a self,
+        policies: impl IntoIterator<Item = &'a Arc<Policy>>,
+    ) -> Vec<TierPolicies> {
         let mut by_tier: BTreeMap<&str, Vec<Arc<Policy>>> =
             self.tiers.keys().map(|name| (name.as_str(), Vec::new())).collect();
-        for policy in self.policies.values() {
+        for policy in policies {
             by_tier.entry(&policy.tier).or_default().push(Arc::clone(policy));
         }
         self.ordered(by_tier)

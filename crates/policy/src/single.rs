@@ -14,7 +14,7 @@ use tortie_model::{
     Profile as ProfileWire, Resource, Service, Workload,
 };
 
-use crate::cluster::Backend;
+use crate::cluster::{Backend, Cluster};
 use crate::convert::{self, BUILT_IN_TIERS};
 use crate::{
     Account, Compat, CompatPoint, DefaultAction, Endpoint, HostEndpoint, Labels, NetworkSet, Order,
@@ -297,6 +297,32 @@ pub fn assign_addresses<'a>(
     without: impl Iterator<Item = &'a mut Endpoint>,
 ) {
     kubernetes::assign_addresses(taken, without);
+}
+
+impl Cluster {
+    /// The labels, as selectors see them, of an endpoint that was read on its own: with those that it
+    /// inherits from this cluster's namespaces, service accounts and profiles.
+    pub fn inherited(&self, endpoint: &Endpoint) -> Labels {
+        let mut labels = endpoint.labels.clone();
+        for name in &endpoint.profiles {
+            match self.profiles.get(name) {
+                Some(profile) => labels::inherit(&mut labels, "", &profile.labels),
+                None => labels::inherit(&mut labels, "", &unseen_profile(name, endpoint).labels),
+            }
+        }
+        labels
+    }
+}
+
+/// The profile of that name of an endpoint's namespace or service account, which nobody described.
+fn unseen_profile(name: &SmolStr, endpoint: &Endpoint) -> Profile {
+    if *name == namespace_profile_name(&endpoint.id.namespace) {
+        namespace_profile(&endpoint.id.namespace, &unseen_namespace(&endpoint.id.namespace))
+    } else if *name == account_profile_name(&endpoint.account) {
+        account_profile(&endpoint.account, &unseen_account(&endpoint.account.name))
+    } else {
+        missing_profile(name)
+    }
 }
 
 impl Tier {

@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tortie_calc::{Key, Kind};
-use tortie_client::server::{ApiKind, Event, Follow, Pace, Select, Server, Wanted};
+use tortie_client::server::{ApiKind, Event, Follow, Followed, Pace, Server, followed, metadata};
 use tortie_daemon::readiness::Guard;
 use tortie_model::decode;
 
@@ -26,130 +26,6 @@ use crate::metrics::Metrics;
 const TOGETHER: Duration = Duration::from_secs(5);
 /// How many events are taken before what they come to is told.
 const MOST: usize = 4096;
-/// Calico's group, and where a cluster without Calico's API server has its resources.
-const CALICO: &str = "projectcalico.org";
-const INTERNAL: (&str, &str) = ("crd.projectcalico.org", "v1");
-
-/// A kind that the agent follows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Followed {
-    /// Where it is on a server.
-    pub api: ApiKind,
-    /// What it is for the calculation.
-    pub kind: Kind,
-    /// Whether people write it to say what is allowed, unlike what the cluster writes all the time:
-    /// every sidecar is told of each change to the revision in force.
-    pub written: bool,
-}
-
-impl Followed {
-    /// What to ask a server for. Calico's resources are also taken from where Calico stores them, if
-    /// the server has no `projectcalico.org/v3`: same kinds and same contents, and the names that
-    /// they are stored under, which nothing else has.
-    pub fn wanted(&self) -> Wanted {
-        let kind = self.api.clone();
-        // Profiles are made of namespaces and service accounts there, and never stored.
-        let stored = kind.group == CALICO && self.kind != Kind::Profile;
-        let instead = stored.then(|| {
-            let (group, version) = INTERNAL;
-            ApiKind { group: group.to_owned(), version: version.to_owned(), ..kind.clone() }
-        });
-        Wanted { kind, namespace: None, select: Select::default(), instead }
-    }
-}
-
-/// The kinds that the agent follows: those the calculation knows, but for kinds that stand for pods,
-/// which a cluster has itself.
-pub fn followed() -> Vec<Followed> {
-    let calico =
-        |kind, name, plural, namespaced| row(kind, (CALICO, "v3"), name, plural, namespaced);
-    let core = |kind, name, plural, namespaced| row(kind, ("", "v1"), name, plural, namespaced);
-    let policy = ("policy.networking.k8s.io", "v1alpha2");
-    let mut kinds = vec![
-        calico(Kind::Tier, "Tier", "tiers", false),
-        calico(Kind::GlobalNetworkPolicy, "GlobalNetworkPolicy", "globalnetworkpolicies", false),
-        calico(Kind::NetworkPolicy, "NetworkPolicy", "networkpolicies", true),
-        calico(
-            Kind::StagedGlobalNetworkPolicy,
-            "StagedGlobalNetworkPolicy",
-            "stagedglobalnetworkpolicies",
-            false,
-        ),
-        calico(Kind::StagedNetworkPolicy, "StagedNetworkPolicy", "stagednetworkpolicies", true),
-        calico(
-            Kind::StagedKubernetesNetworkPolicy,
-            "StagedKubernetesNetworkPolicy",
-            "stagedkubernetesnetworkpolicies",
-            true,
-        ),
-        calico(Kind::GlobalNetworkSet, "GlobalNetworkSet", "globalnetworksets", false),
-        calico(Kind::NetworkSet, "NetworkSet", "networksets", true),
-        calico(Kind::HostEndpoint, "HostEndpoint", "hostendpoints", false),
-        calico(Kind::Profile, "Profile", "profiles", false),
-        calico(Kind::FelixConfiguration, "FelixConfiguration", "felixconfigurations", false),
-        calico(
-            Kind::KubeControllersConfiguration,
-            "KubeControllersConfiguration",
-            "kubecontrollersconfigurations",
-            false,
-        ),
-        row(
-            Kind::KubernetesNetworkPolicy,
-            ("networking.k8s.io", "v1"),
-            "NetworkPolicy",
-            "networkpolicies",
-            true,
-        ),
-        row(
-            Kind::ClusterNetworkPolicy,
-            policy,
-            "ClusterNetworkPolicy",
-            "clusternetworkpolicies",
-            false,
-        ),
-        row(
-            Kind::TortieConfiguration,
-            ("tortie.dev", "v1"),
-            "TortieConfiguration",
-            "tortieconfigurations",
-            false,
-        ),
-        core(Kind::Namespace, "Namespace", "namespaces", false),
-        core(Kind::ServiceAccount, "ServiceAccount", "serviceaccounts", true),
-    ];
-    let cluster = [
-        core(Kind::Pod, "Pod", "pods", true),
-        core(Kind::Node, "Node", "nodes", false),
-        core(Kind::Service, "Service", "services", true),
-        row(
-            Kind::EndpointSlice,
-            ("discovery.k8s.io", "v1"),
-            "EndpointSlice",
-            "endpointslices",
-            true,
-        ),
-    ];
-    kinds.extend(cluster.map(|followed| Followed { written: false, ..followed }));
-    kinds
-}
-
-fn row(
-    kind: Kind,
-    (group, version): (&str, &str),
-    name: &str,
-    plural: &str,
-    namespaced: bool,
-) -> Followed {
-    let api = ApiKind {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        kind: name.to_owned(),
-        plural: plural.to_owned(),
-        namespaced,
-    };
-    Followed { api, kind, written: true }
-}
-
 /// Takes the server's resources to the engine, for ever.
 pub(crate) struct Follower {
     engine: Engine,
@@ -281,11 +157,8 @@ impl Follower {
     }
 
     fn note(&mut self, kind: &ApiKind, name: Name, now: Now) {
-        let Some(followed) = self.kinds.iter().find(|followed| followed.api == *kind) else {
-            return;
-        };
         let namespace = kind.namespaced.then_some(name.namespace);
-        let key = Key { kind: followed.kind.clone(), namespace, name: name.name };
+        let key = Key { kind: Kind::named(&kind.group, &kind.kind), namespace, name: name.name };
         self.changes.push(Change { key, now });
         if self.in_sync {
             self.since.get_or_insert_with(Instant::now);
@@ -309,11 +182,10 @@ struct Name {
 
 impl Name {
     fn of(object: &Value) -> Name {
-        let text = |field: &str| {
-            let found = object.get("metadata").and_then(|metadata| metadata.get(field));
-            found.and_then(Value::as_str).unwrap_or_default()
-        };
-        Name { namespace: text("namespace").into(), name: text("name").into() }
+        Name {
+            namespace: metadata(object, "namespace").into(),
+            name: metadata(object, "name").into(),
+        }
     }
 }
 

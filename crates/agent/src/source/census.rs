@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
-use tortie_client::server::ApiKind;
+use tortie_client::server::{ApiKind, metadata};
 
 /// Counts objects, each as it was last written.
 ///
@@ -23,7 +23,7 @@ impl Census {
     pub fn put(&mut self, kind: &ApiKind, object: &Value) {
         self.remove(kind, object);
         let place = place(kind, object);
-        let share = hash((place, text(object, "uid"), text(object, "resourceVersion")));
+        let share = hash((place, metadata(object, "uid"), metadata(object, "resourceVersion")));
         self.objects.insert(place, share);
         self.number = self.number.wrapping_add(share);
     }
@@ -41,12 +41,7 @@ impl Census {
 }
 
 fn place(kind: &ApiKind, object: &Value) -> u64 {
-    hash((&kind.group, &kind.plural, text(object, "namespace"), text(object, "name")))
-}
-
-fn text<'a>(object: &'a Value, field: &str) -> &'a str {
-    let found = object.get("metadata").and_then(|metadata| metadata.get(field));
-    found.and_then(Value::as_str).unwrap_or_default()
+    hash((&kind.group, &kind.plural, metadata(object, "namespace"), metadata(object, "name")))
 }
 
 /// The same in every process: unlike those of hash maps, this hasher is not seeded.

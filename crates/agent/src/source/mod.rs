@@ -9,7 +9,6 @@ use std::sync::Arc;
 use tortie_calc::Key;
 use tortie_model::{DecodeError, Resource};
 
-pub use api::{Followed, followed};
 pub use census::Census;
 pub(crate) use files::Follower;
 pub use files::{Files, Reading, fingerprint};

@@ -1,8 +1,7 @@
 //! Clusters that have Calico's resources where Calico stores them, and no `projectcalico.org/v3`.
 
 use serde_json::{Value, json};
-use tortie_agent::source::followed;
-use tortie_calc::Kind;
+use tortie_client::server::followed;
 
 use crate::agent::Agent;
 use crate::way::{Mood, Way};
@@ -108,12 +107,12 @@ async fn they_are_listed_there() {
     way.is(Mood::Refuses(api.address, "/apis/projectcalico.org/", 404));
     let server = Client::connect(&way.url).await.unwrap().server;
     let kinds = followed();
-    let of = |kind: Kind| kinds.iter().find(|followed| followed.kind == kind).unwrap().wanted();
-    let policies = server.list_wanted(&of(Kind::NetworkPolicy)).await.unwrap().unwrap();
+    let of = |plural| kinds.iter().find(|followed| followed.api.plural == plural).unwrap().wanted();
+    let policies = server.list_wanted(&of("networkpolicies")).await.unwrap().unwrap();
     assert_eq!(policies.items.len(), 1);
     assert_eq!(policies.items[0]["apiVersion"], format!("{INTERNAL}/v1"));
-    assert_eq!(server.list_wanted(&of(Kind::Profile)).await.unwrap(), None);
+    assert_eq!(server.list_wanted(&of("profiles")).await.unwrap(), None);
     way.open(api.address);
-    let policies = server.list_wanted(&of(Kind::NetworkPolicy)).await.unwrap().unwrap();
+    let policies = server.list_wanted(&of("networkpolicies")).await.unwrap().unwrap();
     assert_eq!(policies.items.len(), 0, "where both are, the other one does not count");
 }

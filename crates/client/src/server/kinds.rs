@@ -46,6 +46,12 @@ impl ApiKind {
     }
 }
 
+/// A text among an object's metadata, such as its `name`; empty if it has none.
+pub fn metadata<'a>(object: &'a Value, field: &str) -> &'a str {
+    let found = object.get("metadata").and_then(|metadata| metadata.get(field));
+    found.and_then(Value::as_str).unwrap_or_default()
+}
+
 /// A kind as a server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served {

@@ -6,6 +6,7 @@
 mod call;
 mod error;
 mod follow;
+mod followed;
 mod kinds;
 mod place;
 mod table;
@@ -18,7 +19,8 @@ use kube::Client;
 
 pub use error::{Cause, Error, Status};
 pub use follow::{Event, Follow, Pace, Wanted};
-pub use kinds::{ApiKind, Kinds, Served};
+pub use followed::{Followed, followed};
+pub use kinds::{ApiKind, Kinds, Served, metadata};
 pub use place::{Place, kubeconfig_left};
 pub use verbs::{Delete, List, Patch, Select, Write};
 

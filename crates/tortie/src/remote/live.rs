@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tortie_calc::Key;
 use tortie_client::files::{FileError, Loaded, Origin};
-use tortie_client::server::{ApiKind, Place, Wanted};
+use tortie_client::server::{ApiKind, Place, Wanted, followed};
 use tortie_model::{DecodeError, FieldError, Object, ObjectMeta, Resource};
 use tortie_policy::{Cluster, Compat};
 
@@ -38,7 +38,7 @@ pub(crate) fn read(place: &Place) -> Result<State, Failure> {
     block_on(async {
         let session = Session::open(place, None).await?;
         let mut state = State::default();
-        for followed in tortie_agent::source::followed() {
+        for followed in followed() {
             state.take(&session, &followed.wanted()).await?;
         }
         let mut standing = State::default();

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use serde_json::{Value, json};
 
-use crate::server::ApiKind;
+use crate::server::{ApiKind, metadata};
 
 /// Namespace (empty if there is none) and name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -13,8 +13,7 @@ struct Name(String, String);
 
 impl Name {
     fn of(object: &Value) -> Name {
-        let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        Name(text("/metadata/namespace").to_owned(), text("/metadata/name").to_owned())
+        Name(metadata(object, "namespace").to_owned(), metadata(object, "name").to_owned())
     }
 }
 

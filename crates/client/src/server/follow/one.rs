@@ -13,7 +13,7 @@ use super::known::Known;
 use super::{News, Pace, Wanted};
 use crate::server::call::Page;
 use crate::server::verbs::PAGE;
-use crate::server::{ApiKind, Error, Server, Status};
+use crate::server::{ApiKind, Error, Server, Status, metadata};
 
 /// How long a watch is to last, and how much is added by chance at most, so that the watches of a
 /// server that was restarted do not all end together.
@@ -387,7 +387,8 @@ impl One {
         };
         match self.patiently(self.server.get(&namespaces, None, "kube-system")).await {
             Ok(object) => {
-                Ok(object.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned))
+                let uid = metadata(&object, "uid");
+                Ok((!uid.is_empty()).then(|| uid.to_owned()))
             }
             Err(error) if matches!(error.code(), Some(403 | 404)) => Ok(None),
             Err(error) => Err(error),
@@ -419,10 +420,9 @@ impl One {
 
 /// What has a name; without one nobody could say that it is gone.
 fn is_object(object: &Value) -> bool {
-    let name = object.pointer("/metadata/name").and_then(Value::as_str);
-    name.is_some_and(|name| !name.is_empty())
+    !metadata(object, "name").is_empty()
 }
 
 fn revision(object: &Value) -> Option<&str> {
-    object.pointer("/metadata/resourceVersion").and_then(Value::as_str)
+    Some(metadata(object, "resourceVersion")).filter(|revision| !revision.is_empty())
 }
