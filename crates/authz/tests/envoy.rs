@@ -4,11 +4,10 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use common::process::{LONG, Server, write};
@@ -44,14 +43,16 @@ fn envoy() -> Option<PathBuf> {
 /// An Envoy that answers 200 itself to what the authorizer allows; killed on drop.
 struct Proxy {
     child: Child,
-    address: SocketAddr,
+    /// Where it listens: at a path, which nobody else can take.
+    address: PathBuf,
 }
 
 impl Proxy {
-    fn start(envoy: &Path, folder: &Path, authorizer: &Path) -> Proxy {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    /// One that waits so long for the authorizer.
+    fn start(envoy: &Path, folder: &Path, authorizer: &Path, patience: &str) -> Proxy {
+        let address = folder.join("in.sock");
         let file = folder.join("envoy.json");
-        std::fs::write(&file, bootstrap(address, authorizer).to_string()).unwrap();
+        std::fs::write(&file, bootstrap(&address, authorizer, patience).to_string()).unwrap();
         let log = std::fs::File::create(folder.join("envoy.log")).unwrap();
         let child = Command::new(envoy)
             .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning", "-c"])
@@ -63,7 +64,7 @@ impl Proxy {
             .unwrap();
         let proxy = Proxy { child, address };
         let deadline = Instant::now() + LONG;
-        while TcpStream::connect(address).is_err() {
+        while UnixStream::connect(&proxy.address).is_err() {
             assert!(Instant::now() < deadline, "Envoy does not listen");
             std::thread::yield_now();
         }
@@ -78,7 +79,7 @@ impl Drop for Proxy {
     }
 }
 
-fn bootstrap(address: SocketAddr, authorizer: &Path) -> serde_json::Value {
+fn bootstrap(address: &Path, authorizer: &Path, patience: &str) -> serde_json::Value {
     let typed = |kind: &str, mut fields: serde_json::Value| {
         fields["@type"] = json!(format!("type.googleapis.com/envoy.extensions.{kind}"));
         fields
@@ -87,7 +88,7 @@ fn bootstrap(address: SocketAddr, authorizer: &Path) -> serde_json::Value {
         "filters.http.ext_authz.v3.ExtAuthz",
         json!({
             "transport_api_version": "V3", "failure_mode_allow": false,
-            "grpc_service": {"envoy_grpc": {"cluster_name": "authz"}, "timeout": "0.2s"},
+            "grpc_service": {"envoy_grpc": {"cluster_name": "authz"}, "timeout": patience},
         }),
     );
     let manager = typed(
@@ -109,7 +110,7 @@ fn bootstrap(address: SocketAddr, authorizer: &Path) -> serde_json::Value {
         "static_resources": {
             "listeners": [{
                 "name": "in",
-                "address": {"socket_address": {"address": address.ip(), "port_value": address.port()}},
+                "address": {"pipe": {"path": address}},
                 "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
             }],
             "clusters": [{
@@ -127,11 +128,11 @@ fn bootstrap(address: SocketAddr, authorizer: &Path) -> serde_json::Value {
 
 /// The status of an answer, and the policy that it says allowed the request.
 fn get(
-    address: SocketAddr,
+    address: &Path,
     path: &str,
     headers: &str,
 ) -> std::io::Result<(u16, Option<String>, String)> {
-    let mut stream = TcpStream::connect(address)?;
+    let mut stream = UnixStream::connect(address)?;
     stream.set_read_timeout(Some(LONG))?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")?;
     let mut text = String::new();
@@ -151,40 +152,42 @@ struct Seen {
     verdict: Option<String>,
 }
 
-struct Load<'a> {
-    address: SocketAddr,
-    done: &'a AtomicBool,
-    seen: &'a Mutex<Vec<Seen>>,
-}
-
-impl Load<'_> {
-    fn run(&self, worker: usize) {
-        for turn in 0.. {
-            if self.done.load(Ordering::Relaxed) {
-                return;
-            }
-            let open = (turn + worker).is_multiple_of(2);
-            let begun = Instant::now();
-            let answer = get(self.address, if open { "/open/x" } else { "/secret" }, "");
-            let (status, verdict, _) = answer.unwrap_or((0, None, String::new()));
-            let seen = Seen { begun, took: begun.elapsed(), open, status, verdict };
-            self.seen.lock().unwrap().push(seen);
+/// Asks one question after the other, until nobody listens any more.
+fn ask_on(address: &Path, worker: usize, seen: &Sender<Seen>) {
+    for turn in 0.. {
+        let open = (turn + worker).is_multiple_of(2);
+        let begun = Instant::now();
+        let answer = get(address, if open { "/open/x" } else { "/secret" }, "");
+        let (status, verdict, _) = answer.unwrap_or((0, None, String::new()));
+        let took = begun.elapsed();
+        if seen.send(Seen { begun, took, open, status, verdict }).is_err() {
+            return;
         }
     }
+}
 
+/// Requests under way, and what they came to so far. They end with this.
+struct Load {
+    answers: Receiver<Seen>,
+    seen: Vec<Seen>,
+}
+
+impl Load {
     /// Waits for so many answers to requests that began from now on and are as wanted; gives all
     /// that began from now on.
-    fn wait(&self, count: usize, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
-        let now = Instant::now();
-        loop {
-            let since: Vec<_> =
-                self.seen.lock().unwrap().iter().filter(|s| s.begun >= now).cloned().collect();
-            if since.iter().filter(|s| wanted(s)).count() >= count {
-                return since;
+    fn wait(&mut self, count: usize, wanted: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+        let (now, mut since, mut found) = (Instant::now(), Vec::new(), 0);
+        while found < count {
+            let left = LONG.saturating_sub(now.elapsed());
+            let answer = self.answers.recv_timeout(left);
+            let answer = answer.unwrap_or_else(|_| panic!("only {} answers", since.len()));
+            if answer.begun >= now {
+                found += usize::from(wanted(&answer));
+                since.push(answer.clone());
             }
-            assert!(now.elapsed() < LONG, "only {} answers", since.len());
-            std::thread::yield_now();
+            self.seen.push(answer);
         }
+        since
     }
 }
 
@@ -219,36 +222,32 @@ fn killed_and_frozen_under_load() {
     let Some(envoy) = envoy() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut authorizer = sidecar(&folder);
-    let proxy = Proxy::start(&envoy, folder.path(), authorizer.socket());
-    let (done, seen) = (AtomicBool::new(false), Mutex::new(Vec::new()));
-    let load = Load { address: proxy.address, done: &done, seen: &seen };
+    let proxy = Proxy::start(&envoy, folder.path(), authorizer.socket(), "0.2s");
+    let (sender, answers) = mpsc::channel();
+    let mut load = Load { answers, seen: Vec::new() };
+    for worker in 0..4 {
+        let (address, sender) = (proxy.address.clone(), sender.clone());
+        std::thread::spawn(move || ask_on(&address, worker, &sender));
+    }
     let passed = |s: &Seen| s.status == 200;
-    std::thread::scope(|scope| {
-        for worker in 0..4 {
-            let load = &load;
-            scope.spawn(move || load.run(worker));
-        }
-        load.wait(50, passed);
+    load.wait(50, passed);
 
-        // Killed: nothing passes until it is back.
-        authorizer.signal(Signal::KILL);
-        assert!(!authorizer.wait().success());
-        let dead = load.wait(100, |_| true);
-        assert!(!dead.iter().any(passed), "passed while the authorizer was dead");
-        authorizer = sidecar(&folder);
-        load.wait(50, passed);
+    // Killed: nothing passes until it is back.
+    authorizer.signal(Signal::KILL);
+    assert!(!authorizer.wait().success());
+    let dead = load.wait(100, |_| true);
+    assert!(!dead.iter().any(passed), "passed while the authorizer was dead");
+    authorizer = sidecar(&folder);
+    load.wait(50, passed);
 
-        // Frozen: every request waits as long as Envoy is told to, and is refused.
-        authorizer.signal(Signal::STOP);
-        // What was answered before the signal may still be on its way.
-        load.wait(4, |_| true);
-        let frozen = load.wait(8, |_| true);
-        assert!(!frozen.iter().any(passed), "passed while the authorizer was frozen");
-        authorizer.signal(Signal::CONT);
-        load.wait(50, passed);
-        done.store(true, Ordering::Relaxed);
-    });
-    let seen = seen.into_inner().unwrap();
+    // Frozen: every request waits as long as Envoy is told to, and is refused.
+    authorizer.freeze();
+    let frozen = load.wait(8, |_| true);
+    assert!(!frozen.iter().any(passed), "passed while the authorizer was frozen");
+    authorizer.signal(Signal::CONT);
+    load.wait(50, passed);
+
+    let seen = load.seen;
     for answer in seen.iter().filter(|s| passed(s)) {
         assert!(answer.open, "a secret was told: {answer:?}");
         let policy = answer.verdict.as_deref();
@@ -267,10 +266,10 @@ fn answers_reach_the_client_as_configured() {
     let Some(envoy) = envoy() else { return };
     let folder = tempfile::tempdir().unwrap();
     let authorizer = sidecar(&folder);
-    let proxy = Proxy::start(&envoy, folder.path(), authorizer.socket());
-    let (status, policy, _) = get(proxy.address, "/open", "x-tortie-policy: forged\r\n").unwrap();
+    let proxy = Proxy::start(&envoy, folder.path(), authorizer.socket(), "60s");
+    let (status, policy, _) = get(&proxy.address, "/open", "x-tortie-policy: forged\r\n").unwrap();
     assert_eq!((status, policy.as_deref()), (200, Some("GlobalNetworkPolicy open")));
-    let (status, policy, text) = get(proxy.address, "/secret", "").unwrap();
+    let (status, policy, text) = get(&proxy.address, "/secret", "").unwrap();
     assert_eq!((status, policy), (451, None));
     assert!(text.ends_with("no: default"), "{text}");
 }

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use serde_json::Value;
 use tortie_mesh::envoy::{
-    Admin, ConfigError, DEFAULT_CONNECT_TIMEOUT, Destination, Gateway, GatewayListener, MutualTls,
-    PathMatch, Proxy, Route, Sidecar, VirtualHost,
+    Admin, ConfigError, DEFAULT_AUTHORIZER_TIMEOUT, DEFAULT_CONNECT_TIMEOUT,
+    DEFAULT_DETECT_TIMEOUT, Destination, Gateway, GatewayListener, MutualTls, PathMatch, Proxy,
+    Route, Sidecar, VirtualHost,
 };
 
 const HOME: &str = "/run/tortie/pod";
@@ -23,7 +24,10 @@ fn proxy(addresses: &[&str]) -> Proxy {
 }
 
 fn sidecar(mtls: MutualTls, addresses: &[&str], mesh: &[&str]) -> Sidecar {
-    support::sidecar(proxy(addresses), Path::new(HOME), mtls, mesh)
+    let mut sidecar = support::sidecar(proxy(addresses), Path::new(HOME), mtls, mesh);
+    sidecar.authorizer.timeout = DEFAULT_AUTHORIZER_TIMEOUT;
+    sidecar.detect_timeout = DEFAULT_DETECT_TIMEOUT;
+    sidecar
 }
 
 fn destination(address: &str, meshed: bool) -> Destination {

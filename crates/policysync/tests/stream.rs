@@ -94,7 +94,7 @@ async fn the_latest_client_takes_over() {
     let lost = first.is("lost", |s| s.connections >= 2 || !s.is_synced()).await;
     assert!(lost.connections >= 1);
     assert!(first.now().in_sync, "what it had stays in force");
-    assert!(agent.server.numbers().sidecars <= 1);
+    eventually("one of them", || agent.server.numbers().sidecars <= 1).await;
 }
 
 #[tokio::test]

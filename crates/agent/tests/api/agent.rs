@@ -1,8 +1,7 @@
 //! Agents with a sidecar.
 
 use std::fs;
-use std::io::{Read, Write as _};
-use std::os::unix::net::UnixStream;
+use std::ops::Deref;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -15,6 +14,7 @@ use tortie_calc::State;
 use tortie_policysync::client::{self, Config, Sink, Status};
 use tortie_policysync::server::layout::{self, Credentials};
 
+use crate::admin::Admin;
 use crate::program;
 use crate::world::{digest, soon};
 
@@ -33,6 +33,7 @@ pub(crate) struct Agent {
     child: Child,
     handed: Handed,
     sidecar: JoinHandle<()>,
+    admin: Admin,
     dir: tempfile::TempDir,
 }
 
@@ -67,7 +68,8 @@ impl Agent {
             ..Credentials::default()
         };
         layout::announce(&prefix, "server", &whose).unwrap();
-        let child = command(&prefix, &dir.path().join("admin"))
+        let admin = Admin(dir.path().join("admin"));
+        let child = command(&prefix, &admin.0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(dir.path().join("log")).map(Stdio::from).unwrap())
@@ -79,7 +81,7 @@ impl Agent {
         config.longest_pause = Duration::from_millis(200);
         let (status, _) = watch::channel(Status::new(Instant::now()));
         let sidecar = tokio::spawn(async move { client::run(config, &mut sink, status).await });
-        Agent { child, handed, sidecar, dir }
+        Agent { child, handed, sidecar, admin, dir }
     }
 
     /// What the sidecar was handed over last; empty before the first time.
@@ -122,28 +124,16 @@ impl Agent {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
-    pub(crate) fn get(&self, path: &str) -> Option<String> {
-        let mut stream = UnixStream::connect(self.dir.path().join("admin")).ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    }
-
-    pub(crate) fn is_ready(&self) -> bool {
-        self.get("/ready").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
-    }
-
     pub(crate) async fn ready(&self) {
         soon("the agent is ready", async || self.is_ready().then_some(())).await;
     }
+}
 
-    pub(crate) fn metric(&self, name: &str) -> f64 {
-        let answer = self.get("/metrics").unwrap();
-        let line = answer.lines().find(|line| line.starts_with(&format!("{name} ")));
-        let line = line.unwrap_or_else(|| panic!("no {name} in {answer}"));
-        line.split(' ').nth(1).unwrap().parse().unwrap()
+impl Deref for Agent {
+    type Target = Admin;
+
+    fn deref(&self) -> &Admin {
+        &self.admin
     }
 }
 

@@ -15,14 +15,14 @@ use tortie_policysync::server::{self as sidecars, Sockets};
 /// Says what to be: a line for each argument.
 const ROLE: &str = "TORTIE_TEST_ROLE";
 
-/// The waits of a follower, a hundred times shorter.
+/// The waits of a follower, shorter. An answer may still take longer than it does on a busy machine.
 const PACE: Pace = Pace {
     first_pause: Duration::from_millis(1),
     longest_pause: Duration::from_millis(100),
     steady: Duration::from_millis(100),
     missing: Duration::from_millis(300),
     disbelief: Duration::from_millis(600),
-    patience: Duration::from_millis(600),
+    patience: Duration::from_secs(3),
     probe: Duration::from_millis(300),
 };
 

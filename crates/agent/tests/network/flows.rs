@@ -4,7 +4,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::time::Instant;
 
-use crate::net::{Namespace, Node, can_run, until};
+use crate::net::{DEADLINE, Namespace, Node, can_run, until};
 use crate::{Bank, CLIENT, CLIENTS, OTHER, SERVER, pod, policy, server};
 
 const CUT: &str = "apiVersion: tortie.dev/v1\nkind: TortieConfiguration\n\
@@ -49,8 +49,13 @@ fn what_the_agent_changes_of_tracking_is_put_back() {
     assert_eq!(fs::read_dir(state).unwrap().count(), 0);
 }
 
-/// Connects so many UDP ports with a server, each a connection of its own.
-fn begin(from: &Namespace, to: &UdpSocket, count: usize) {
+/// Connects so many UDP ports with a server, each a connection of its own, which the node remembers
+/// for longer than any test takes.
+fn begin(node: &Node, from: &Namespace, to: &UdpSocket, count: usize) {
+    for timeout in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
+        node.net.set(&format!("netfilter/{timeout}"), "3600");
+    }
+    to.set_read_timeout(Some(DEADLINE)).unwrap();
     let address = to.local_addr().unwrap();
     let mut buffer = [0];
     from.run(|| {
@@ -78,8 +83,8 @@ fn connections_of_a_pod_that_is_gone_are_forgotten() {
     let agent = node.agent().ready();
     let socket = bank.server.run(|| UdpSocket::bind(server()).unwrap());
     let before = tracked(node);
-    begin(&bank.client, &socket, 20);
-    begin(&bank.other, &socket, 10);
+    begin(node, &bank.client, &socket, 20);
+    begin(node, &bank.other, &socket, 10);
     assert!(tracked(node) >= before + 30);
     let forgotten = || agent.metric("tortie_network_forgotten_connections_total");
     assert!(forgotten() == 0.0);
@@ -107,8 +112,8 @@ fn ten_thousand_connections_among_a_thousand_workloads_are_cut() {
     node.write("tortie.yaml", CUT);
     let agent = node.agent().ready();
     let socket = bank.server.run(|| UdpSocket::bind(server()).unwrap());
-    begin(&bank.client, &socket, 100);
-    begin(&bank.other, &socket, connections);
+    begin(node, &bank.client, &socket, 100);
+    begin(node, &bank.other, &socket, connections);
     let start = Instant::now();
     node.write("policy.yaml", &udp(CLIENTS));
     let cut = || agent.metric("tortie_network_cut_connections_total");

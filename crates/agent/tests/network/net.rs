@@ -1,10 +1,10 @@
 //! Network namespaces of a test's own, and what runs in them.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -15,8 +15,10 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tortie_calc::interface_name;
 use tortie_policy::EndpointId;
 
+use crate::admin::Admin;
+
 /// Ten times what anything here should take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Whether these tests can run. In CI they must.
 pub(crate) fn can_run() -> bool {
@@ -138,6 +140,12 @@ impl Namespace {
     /// Whether a connection comes about in time.
     pub(crate) fn connects(&self, to: SocketAddr, patience: Duration) -> bool {
         self.connect(to, patience).is_some()
+    }
+
+    /// Whether none comes about. What is merely slow is waited for.
+    pub(crate) fn is_kept_out(&self, to: SocketAddr) -> bool {
+        let patience = [Duration::from_millis(150), Duration::from_secs(1)];
+        patience.into_iter().all(|patience| !self.connects(to, patience))
     }
 
     pub(crate) fn connect(&self, to: SocketAddr, patience: Duration) -> Option<TcpStream> {
@@ -283,7 +291,7 @@ impl Node {
         let log = self.dir.path().join("log");
         let log = File::options().create(true).append(true).open(log).unwrap();
         command.stderr(log);
-        Agent { child: self.net.run(|| command.spawn().unwrap()), admin }
+        Agent::new(self.net.run(|| command.spawn().unwrap()), admin)
     }
 
     pub(crate) fn command(&self, words: &[&str]) -> Command {
@@ -316,39 +324,18 @@ impl Node {
 #[derive(Debug)]
 pub(crate) struct Agent {
     child: Child,
-    admin: PathBuf,
+    admin: Admin,
 }
 
 impl Agent {
     /// One that serves its admin interface at a path.
     pub(crate) fn new(child: Child, admin: PathBuf) -> Agent {
-        Agent { child, admin }
-    }
-
-    pub(crate) fn get(&self, path: &str) -> Option<String> {
-        let mut stream = UnixStream::connect(&self.admin).ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    }
-
-    pub(crate) fn is_ready(&self) -> bool {
-        self.get("/ready").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+        Agent { child, admin: Admin(admin) }
     }
 
     pub(crate) fn ready(self) -> Agent {
         until("the agent is ready", || self.is_ready().then_some(()));
         self
-    }
-
-    /// The value of a metric.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
-        let answer = self.get("/metrics").unwrap();
-        let line = answer.lines().find(|line| line.starts_with(&format!("{name} ")));
-        let line = line.unwrap_or_else(|| panic!("no {name} in {answer}"));
-        line.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -364,6 +351,14 @@ impl Agent {
 
     /// Kills it.
     pub(crate) fn kill(self) {}
+}
+
+impl Deref for Agent {
+    type Target = Admin;
+
+    fn deref(&self) -> &Admin {
+        &self.admin
+    }
 }
 
 impl Drop for Agent {

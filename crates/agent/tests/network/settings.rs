@@ -110,7 +110,7 @@ fn interfaces_are_workloads_as_settings_say_and_flags_say_more() {
     let agent = node.agent().ready();
     assert!(unknown.connects(out, LONG), "it is no workload");
     node.write("felix.yaml", &felix("interfacePrefix: 'tap,cali'"));
-    until("it is closed", || (!unknown.connects(out, SHORT)).then_some(()));
+    until("it is closed", || unknown.is_kept_out(out).then_some(()));
     bank.check();
     agent.end();
     let flag = ["--workload-interface-prefix", "cali", "--records"];

@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use tortie_proto::ext_authz::authorization_client::AuthorizationClient;
 
 /// Ten times what anything here should take.
-pub const LONG: Duration = Duration::from_secs(30);
+pub const LONG: Duration = Duration::from_secs(120);
 
 pub fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_tortie-authz"))
@@ -112,6 +112,25 @@ impl Server {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// Stops the process, and waits until none of its threads runs any more.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let deadline = Instant::now() + LONG;
+        while !self.is_frozen() {
+            assert!(Instant::now() < deadline, "the server does not stop");
+            std::thread::yield_now();
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        tasks.into_iter().all(|task| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat"));
+            // The state stands behind the name, which is in parentheses.
+            stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, s)| s.starts_with('T')))
+        })
     }
 
     /// Waits for the end of a server that was told to end.

@@ -18,9 +18,7 @@ use std::time::Duration;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tortie_mesh::ca::{Authority, WorkloadCertificate};
-use tortie_mesh::envoy::{
-    Admin, Authorizer, DEFAULT_AUTHORIZER_TIMEOUT, MutualTls, Proxy, Sidecar,
-};
+use tortie_mesh::envoy::{Admin, Authorizer, MutualTls, Proxy, Sidecar};
 use tortie_mesh::identity::Workload;
 use tortie_mesh::sds;
 
@@ -71,22 +69,20 @@ pub fn proxy(name: &str, addresses: &[IpAddr], dir: &Path) -> Proxy {
         xds_dir: None,
         admin: Some(Admin::Socket(dir.join("admin.sock"))),
         access_log: dir.join("access.log"),
-        connect_timeout: Duration::from_secs(2),
+        connect_timeout: Duration::from_secs(5),
     }
 }
 
-/// A sidecar whose mesh is `mesh`.
+/// A sidecar whose mesh is `mesh`. It waits for longer than a lab's: what is slow on a busy machine is
+/// neither silent nor gone.
 pub fn sidecar(proxy: Proxy, dir: &Path, mtls: MutualTls, mesh: &[&str]) -> Sidecar {
     Sidecar {
         proxy,
         mtls,
-        authorizer: Authorizer {
-            socket: dir.join("authz.sock"),
-            timeout: DEFAULT_AUTHORIZER_TIMEOUT,
-        },
+        authorizer: Authorizer { socket: dir.join("authz.sock"), timeout: Duration::from_secs(30) },
         mesh: mesh.iter().map(|net| net.parse().unwrap()).collect(),
         mark: tortie_mesh::DEFAULT_MARK,
-        detect_timeout: Duration::from_secs(1),
+        detect_timeout: Duration::from_secs(3),
     }
 }
 

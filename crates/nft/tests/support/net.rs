@@ -12,7 +12,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tortie_nft::{Events, Netlink};
 
 /// Ten times what anything here should take.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Whether the kernel can be programmed and asked with nft; in CI it must be possible.
 pub fn possible() -> bool {
