@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 #[cfg(feature = "etcd")]
 use crate::etcd::Etcd;
-use crate::{Error, Event, Key, List, Local, Object, Page, Revision, Scope, Store, Watch, When};
+use crate::{
+    Condition, Error, Event, Key, List, Local, Object, Page, Revision, Scope, Store, Watch,
+};
 
 /// One of the engines.
 #[derive(Debug)]
@@ -49,11 +51,20 @@ impl Store for Engine {
         ask!(self, store => store.list(list).await)
     }
 
-    async fn put(&self, key: &Key, value: Bytes, when: When) -> Result<Arc<Object>, Error> {
+    async fn put(
+        &self,
+        key: &Key,
+        value: Bytes,
+        when: impl Into<Condition> + Send,
+    ) -> Result<Arc<Object>, Error> {
         ask!(self, store => store.put(key, value, when).await)
     }
 
-    async fn delete(&self, key: &Key, when: When) -> Result<Arc<Event>, Error> {
+    async fn delete(
+        &self,
+        key: &Key,
+        when: impl Into<Condition> + Send,
+    ) -> Result<Arc<Event>, Error> {
         ask!(self, store => store.delete(key, when).await)
     }
 

@@ -27,6 +27,12 @@ pub enum Error {
         /// As it is.
         current: Arc<Object>,
     },
+    /// Another object that the write needs as it was is not so any more, or not there.
+    #[error("`{0}` has been changed or deleted meanwhile")]
+    Changed(
+        /// Which.
+        Key,
+    ),
     /// The value is too large.
     #[error("the value of `{key}` has {bytes} bytes; {limit} are the most", limit = crate::MAX_VALUE)]
     TooLarge {

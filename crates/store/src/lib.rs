@@ -47,6 +47,32 @@ pub enum When {
     Always,
 }
 
+impl When {
+    /// The same, and other objects must be there as those changes left them.
+    pub fn with(self, others: impl IntoIterator<Item = (Key, Revision)>) -> Condition {
+        Condition { when: self, others: others.into_iter().collect() }
+    }
+}
+
+/// Under which condition a write is made, beyond the object itself.
+///
+/// What others do to the other objects either comes before the write, which is then not made, or
+/// after it: so whoever marks one of them finds all that was written before the mark, and nothing
+/// comes after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// What must hold for the object itself.
+    pub when: When,
+    /// Other objects, each of which must be there as that change left it. They are looked at first.
+    pub others: Vec<(Key, Revision)>,
+}
+
+impl From<When> for Condition {
+    fn from(when: When) -> Condition {
+        when.with([])
+    }
+}
+
 /// The state that a list shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum At {
@@ -117,12 +143,13 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Exists`], [`Error::NotFound`] or [`Error::Conflict`] when the condition does not
-    /// hold; [`Error::TooLarge`]; [`Error::Full`] and others when the store cannot be written.
+    /// hold, and [`Error::Changed`] when it does not for another object; [`Error::TooLarge`];
+    /// [`Error::Full`] and others when the store cannot be written.
     fn put(
         &self,
         key: &Key,
         value: Bytes,
-        when: When,
+        when: impl Into<Condition> + Send,
     ) -> impl Future<Output = Result<Arc<Object>, Error>> + Send;
 
     /// Deletes an object, and gives the change with what was there last.
@@ -132,7 +159,7 @@ pub trait Store: Send + Sync + 'static {
     fn delete(
         &self,
         key: &Key,
-        when: When,
+        when: impl Into<Condition> + Send,
     ) -> impl Future<Output = Result<Arc<Event>, Error>> + Send;
 
     /// The changes in a scope after a revision, in order, each once.

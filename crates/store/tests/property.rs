@@ -27,8 +27,8 @@ use tortie_testkit::Property;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Put(usize, u8, Hope),
-    Delete(usize, Hope),
+    Put(usize, u8, Hope, Rest),
+    Delete(usize, Hope, Rest),
     /// Watch a namespace, or all, from a state so many changes ago.
     Watch(Option<usize>, usize),
     /// Begin a list in pages.
@@ -46,6 +46,9 @@ enum Hope {
     Always,
 }
 
+/// Another object on which a write rests, and whether the writer knows how it is.
+type Rest = Option<(usize, bool)>;
+
 const NAMESPACES: [&str; 2] = ["a", "a-b"];
 
 fn hope() -> impl Strategy<Value = Hope> {
@@ -54,9 +57,11 @@ fn hope() -> impl Strategy<Value = Hope> {
 
 fn step() -> impl Strategy<Value = Step> {
     let namespace = || proptest::option::of(0..NAMESPACES.len());
+    let rest = || proptest::option::weighted(0.3, (0..6_usize, any::<bool>()));
     prop_oneof![
-        6 => (0..6_usize, any::<u8>(), hope()).prop_map(|(k, v, h)| Step::Put(k, v, h)),
-        3 => (0..6_usize, hope()).prop_map(|(k, h)| Step::Delete(k, h)),
+        6 => (0..6_usize, any::<u8>(), hope(), rest())
+            .prop_map(|(k, v, h, r)| Step::Put(k, v, h, r)),
+        3 => (0..6_usize, hope(), rest()).prop_map(|(k, h, r)| Step::Delete(k, h, r)),
         1 => (namespace(), 0..20_usize).prop_map(|(n, back)| Step::Watch(n, back)),
         1 => (namespace(), 1..4_usize).prop_map(|(n, limit)| Step::Pages(n, limit)),
         1 => Just(Step::Reopen),
@@ -91,6 +96,16 @@ impl Model {
             (Hope::Latest, Some(modified)) => When::At(modified),
             (Hope::Stale, Some(modified)) => When::At(Revision::new(modified.get() - 1)),
             (_, None) => When::At(self.start),
+        }
+    }
+
+    /// Another object as a writer believes it to be, and whether it is so.
+    fn rest(&self, (number, known): (usize, bool)) -> ((Key, Revision), bool) {
+        let key = self.key(number);
+        match self.objects.get(&key.to_string()) {
+            Some(object) if known => ((key, object.modified), true),
+            Some(object) => ((key, Revision::new(object.modified.get() - 1)), false),
+            None => ((key, self.start), false),
         }
     }
 
@@ -171,15 +186,24 @@ impl Watching {
     }
 }
 
-async fn write(model: &mut Model, store: &Engine, number: usize, value: Option<u8>, hope: Hope) {
+async fn write(
+    model: &mut Model,
+    store: &Engine,
+    number: usize,
+    value: Option<u8>,
+    hope: Hope,
+    rest: Rest,
+) {
     let key = model.key(number);
     let when = model.when(&key, hope);
+    let rest = rest.map(|rest| model.rest(rest));
+    let condition = when.with(rest.iter().map(|(rest, _)| rest.clone()));
     let previous = model.objects.get(&key.to_string()).cloned();
     let got = match value {
-        None => store.delete(&key, when).await.map(|event| (*event).clone()),
+        None => store.delete(&key, condition).await.map(|event| (*event).clone()),
         Some(value) => {
             let value = Bytes::from(vec![value]);
-            let put = store.put(&key, value.clone(), when).await;
+            let put = store.put(&key, value.clone(), condition).await;
             if let Ok(object) = &put {
                 let created = previous.as_ref().map_or(object.modified, |object| object.created);
                 assert_eq!((&object.value, object.created), (&value, created));
@@ -187,7 +211,10 @@ async fn write(model: &mut Model, store: &Engine, number: usize, value: Option<u
             put.map(|object| Event::Put { object, previous })
         }
     };
-    model.wrote(&key, when, value.is_none(), got);
+    match rest {
+        Some((other, false)) => assert!(matches!(got, Err(Error::Changed(key)) if key == other.0)),
+        _ => model.wrote(&key, when, value.is_none(), got),
+    }
     assert_eq!(store.get(&key).await.unwrap(), model.objects.get(&key.to_string()).cloned());
 }
 
@@ -207,10 +234,12 @@ async fn check(kit: &mut Kit, resource: Resource, steps: &[Step]) {
     let mut lists: Vec<(List, usize, Vec<Arc<Object>>)> = vec![];
     for step in steps {
         match *step {
-            Step::Put(key, value, hope) => {
-                write(&mut model, &kit.store, key, Some(value), hope).await
+            Step::Put(key, value, hope, rest) => {
+                write(&mut model, &kit.store, key, Some(value), hope, rest).await;
             }
-            Step::Delete(key, hope) => write(&mut model, &kit.store, key, None, hope).await,
+            Step::Delete(key, hope, rest) => {
+                write(&mut model, &kit.store, key, None, hope, rest).await;
+            }
             Step::Watch(namespace, back) => {
                 let from = model.changes.len().saturating_sub(back);
                 let scope = model.scope(namespace);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{all, key, resource, value};
+use tokio::sync::mpsc;
 use tortie_store::{Engine, Error, List, Local, Options, Retention, Revision, Store, When};
 
 const ROUNDS: usize = 1_000;
@@ -61,6 +62,67 @@ async fn one_of_two_stores_wins_in_etcd() {
     let Some(kit) = common::in_etcd().await else { return };
     let second = Arc::new(Engine::Etcd(kit.server.as_ref().unwrap().store().await));
     race(kit.store.clone(), second).await;
+}
+
+/// Writers who rest on an object, and one who marks it: the mark is after all that they wrote.
+async fn mark(one: Arc<Engine>, two: Arc<Engine>) {
+    let parent = key(&resource("parent"), "default", "x");
+    for round in 0..20 {
+        let children = resource(&format!("children-{round}"));
+        let open = one.put(&parent, value("open"), When::Always).await.unwrap();
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let writers = [&one, &two, &one, &two].into_iter().enumerate().map(|(writer, store)| {
+            let (store, tell) = (store.clone(), tell.clone());
+            let (children, rest) = (children.clone(), [(parent.clone(), open.modified)]);
+            tokio::spawn(async move {
+                for number in 0.. {
+                    let child = key(&children, "default", &format!("{writer}-{number}"));
+                    match store.put(&child, value("x"), When::Absent.with(rest.clone())).await {
+                        Ok(object) => drop(tell.send(object)),
+                        Err(Error::Changed(key)) => return assert_eq!(key, rest[0].0),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        drop(tell);
+        let mut last = Revision::ZERO;
+        for _ in 0..10 {
+            last = last.max(common::soon(told.recv()).await.unwrap().modified);
+        }
+        let marked = one.put(&parent, value("marked"), When::At(open.modified)).await.unwrap();
+        let found = two.list(&List::latest(all(&children))).await.unwrap().objects;
+        for writer in writers {
+            common::soon(writer).await.unwrap();
+        }
+        let mut written = 10;
+        while let Ok(object) = told.try_recv() {
+            (last, written) = (last.max(object.modified), written + 1);
+        }
+        assert_eq!(found.len(), written, "round {round}: what was written and what was found");
+        assert!(last < marked.modified);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_comes_after_a_mark_in_memory() {
+    let kit = common::memory().await;
+    mark(kit.store.clone(), kit.store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_comes_after_a_mark_in_a_file() {
+    let kit = common::file().await;
+    mark(kit.store.clone(), kit.store).await;
+}
+
+#[cfg(feature = "etcd")]
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_comes_after_a_mark_in_etcd() {
+    let Some(kit) = common::in_etcd().await else { return };
+    let second = Arc::new(Engine::Etcd(kit.server.as_ref().unwrap().store().await));
+    mark(kit.store.clone(), second).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,6 +34,7 @@ const TABLE: &[(&str, for<'a> fn(&'a Engine, &'a Resource) -> Case<'a>)] = table
     update_compares_and_swaps
     unconditional_writes_replace
     delete_compares_and_gives_the_last
+    writes_rest_on_other_objects
     values_are_opaque
     too_large_values_are_refused
     lists_are_in_the_order_of_paths
@@ -157,6 +158,40 @@ async fn delete_compares_and_gives_the_last(store: &Engine, resource: &Resource)
     let again = create(store, resource, "a", "2").await;
     assert!(again.created > event.revision(), "a new life");
     assert_eq!(again.created, again.modified);
+}
+
+async fn writes_rest_on_other_objects(store: &Engine, resource: &Resource) {
+    let (one, two) =
+        (create(store, resource, "one", "1").await, create(store, resource, "two", "1").await);
+    let at = |object: &Arc<Object>| (object.key.clone(), object.modified);
+    let name = key(resource, "default", "a");
+    let both = When::Absent.with([at(&one), at(&two)]);
+    let made = store.put(&name, value("1"), both.clone()).await.unwrap();
+    assert!(matches!(store.put(&name, value("2"), both).await, Err(Error::Exists(_))));
+    let newer = update(store, resource, "two", "2").await;
+    let nobody = (key(resource, "default", "nobody"), made.modified);
+    let never = (nobody.0.clone(), Revision::ZERO);
+    let not = |other: &(Key, Revision)| [at(&one), other.clone()];
+    for (when, other) in [
+        (When::Absent, at(&two)),
+        (When::Always, at(&two)),
+        (When::At(made.modified), at(&two)),
+        (When::At(made.modified), (newer.key.clone(), Revision::new(newer.modified.get() + 1))),
+        (When::At(made.modified), nobody.clone()),
+        (When::At(made.modified), never),
+        // What it rests on is looked at first.
+        (When::At(newer.modified), nobody),
+    ] {
+        let put = store.put(&name, value("3"), when.with(not(&other))).await;
+        assert!(matches!(&put, Err(Error::Changed(key)) if *key == other.0), "{when:?} {put:?}");
+        let delete = store.delete(&name, when.with(not(&other))).await;
+        assert!(matches!(&delete, Err(Error::Changed(key)) if *key == other.0), "{delete:?}");
+    }
+    assert_eq!(store.get(&name).await.unwrap().unwrap(), made);
+    let again = When::At(made.modified).with([at(&newer), at(&made)]);
+    let again = store.put(&name, value("4"), again).await.unwrap();
+    store.delete(&name, When::Always.with([at(&newer), at(&again)])).await.unwrap();
+    assert_eq!(store.get(&name).await.unwrap(), None);
 }
 
 async fn values_are_opaque(store: &Engine, resource: &Resource) {

@@ -24,8 +24,8 @@ use self::wire::{
 };
 use crate::feed::Feed;
 use crate::{
-    At, Clock, Continue, Error, Event, Key, List, MAX_VALUE, Object, Options, Page, Retention,
-    Revision, Scope, Store, Watch, When,
+    At, Clock, Condition, Continue, Error, Event, Key, List, MAX_VALUE, Object, Options, Page,
+    Retention, Revision, Scope, Store, Watch, When,
 };
 
 /// How many objects are read at a time.
@@ -179,28 +179,50 @@ impl Etcd {
     }
 
     /// Writes if the condition holds, and says what was there if not.
-    async fn write(&self, key: &Key, when: When, write: Request) -> Result<TxnResponse, Error> {
+    async fn write(
+        &self,
+        key: &Key,
+        condition: Condition,
+        write: Request,
+    ) -> Result<TxnResponse, Error> {
+        let Condition { when, others } = condition;
         let name = layout::key(key);
-        let read = RangeRequest { key: name.clone(), ..RangeRequest::default() };
-        let request = TxnRequest {
+        let mut request = TxnRequest {
             compare: conditions(&name, when),
             success: vec![RequestOp { request: Some(write) }],
-            failure: vec![RequestOp { request: Some(Request::Range(read)) }],
+            failure: vec![read(name, false)],
         };
+        for (other, revision) in &others {
+            let other = layout::key(other);
+            request.compare.extend(conditions(&other, When::At(*revision)));
+            request.failure.push(read(other, true));
+        }
         let answer = self.client.txn(request).await?;
         if answer.succeeded {
             return Ok(answer);
         }
-        let found = answer.responses.into_iter().find_map(|op| match op.response {
+        let mut found = answer.responses.into_iter().map(|op| match op.response {
             Some(Response::Range(range)) => range.kvs.into_iter().next(),
             _ => None,
         });
-        match (when, found.and_then(|kv| Root::of(key.resource()).object(&kv))) {
+        let current = found.next().flatten();
+        for ((other, expected), found) in others.into_iter().zip(found) {
+            if found.is_none_or(|kv| revision(kv.mod_revision) != expected) {
+                return Err(Error::Changed(other));
+            }
+        }
+        match (when, current.and_then(|kv| Root::of(key.resource()).object(&kv))) {
             (When::At(expected), Some(current)) => Err(Error::Conflict { expected, current }),
             (_, Some(current)) => Err(Error::Exists(current)),
             (_, None) => Err(Error::NotFound(key.clone())),
         }
     }
+}
+
+/// What is read of a key when a write was not made.
+fn read(key: Vec<u8>, keys_only: bool) -> RequestOp {
+    let range = RangeRequest { key, keys_only, ..RangeRequest::default() };
+    RequestOp { request: Some(Request::Range(range)) }
 }
 
 /// A condition in etcd's words.
@@ -256,6 +278,7 @@ impl Store for Etcd {
                 limit: i64::try_from(limit).unwrap_or(i64::MAX),
                 // Zero would be the latest; etcd begins at one.
                 revision: at.map_or(0, |at| number(at).max(1)),
+                ..RangeRequest::default()
             };
             let (answer, now) = self.range(request).await?;
             // The first answer says which state the others have to show.
@@ -273,12 +296,17 @@ impl Store for Etcd {
         }
     }
 
-    async fn put(&self, key: &Key, value: Bytes, when: When) -> Result<Arc<Object>, Error> {
+    async fn put(
+        &self,
+        key: &Key,
+        value: Bytes,
+        when: impl Into<Condition> + Send,
+    ) -> Result<Arc<Object>, Error> {
         if value.len() > MAX_VALUE {
             return Err(Error::TooLarge { key: key.clone(), bytes: value.len() });
         }
         let put = PutRequest { key: layout::key(key), value: value.clone(), prev_kv: true };
-        let answer = self.write(key, when, Request::Put(put)).await?;
+        let answer = self.write(key, when.into(), Request::Put(put)).await?;
         let modified = written(&answer);
         let created = answer.responses.into_iter().find_map(|op| match op.response {
             Some(Response::Put(put)) => put.prev_kv.map(|kv| revision(kv.create_revision)),
@@ -288,16 +316,13 @@ impl Store for Etcd {
         Ok(Arc::new(Object { key: key.clone(), value, created, modified }))
     }
 
-    async fn delete(&self, key: &Key, when: When) -> Result<Arc<Event>, Error> {
-        if when == When::Absent {
-            // It cannot be done, so only the reason is wanted.
-            return Err(match self.get(key).await? {
-                Some(current) => Error::Exists(current),
-                None => Error::NotFound(key.clone()),
-            });
-        }
+    async fn delete(
+        &self,
+        key: &Key,
+        when: impl Into<Condition> + Send,
+    ) -> Result<Arc<Event>, Error> {
         let delete = DeleteRangeRequest { key: layout::key(key), prev_kv: true };
-        let answer = self.write(key, when, Request::Delete(delete)).await?;
+        let answer = self.write(key, when.into(), Request::Delete(delete)).await?;
         let revision = written(&answer);
         let last = answer.responses.into_iter().find_map(|op| match op.response {
             Some(Response::Delete(delete)) => delete.prev_kvs.into_iter().next(),

@@ -52,6 +52,8 @@ pub(super) struct RangeRequest {
     /// The latest, if zero.
     #[prost(int64, tag = "4")]
     pub(super) revision: i64,
+    #[prost(bool, tag = "8")]
+    pub(super) keys_only: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

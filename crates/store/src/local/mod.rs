@@ -19,8 +19,8 @@ use self::log::{Kept, Log, Nothing};
 use self::state::Shared;
 use self::writer::{Request, Write, Writer};
 use crate::{
-    Error, Event, Key, List, MAX_VALUE, Object, Page, Retention, Revision, Scope, Store, Watch,
-    When,
+    Condition, Error, Event, Key, List, MAX_VALUE, Object, Page, Retention, Revision, Scope, Store,
+    Watch,
 };
 
 /// How many writes may wait for the writer.
@@ -142,18 +142,27 @@ impl Store for Local {
         self.shared.list(list)
     }
 
-    async fn put(&self, key: &Key, value: Bytes, when: When) -> Result<Arc<Object>, Error> {
+    async fn put(
+        &self,
+        key: &Key,
+        value: Bytes,
+        when: impl Into<Condition> + Send,
+    ) -> Result<Arc<Object>, Error> {
         if value.len() > MAX_VALUE {
             return Err(Error::TooLarge { key: key.clone(), bytes: value.len() });
         }
-        let key = key.clone();
+        let (key, when) = (key.clone(), when.into());
         let written =
             self.ask(|reply| Request::Write(Write { key, value: Some(value), when, reply }));
         Ok(written.await?.object().clone())
     }
 
-    async fn delete(&self, key: &Key, when: When) -> Result<Arc<Event>, Error> {
-        let key = key.clone();
+    async fn delete(
+        &self,
+        key: &Key,
+        when: impl Into<Condition> + Send,
+    ) -> Result<Arc<Event>, Error> {
+        let (key, when) = (key.clone(), when.into());
         self.ask(|reply| Request::Write(Write { key, value: None, when, reply })).await
     }
 

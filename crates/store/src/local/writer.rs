@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Options;
 use super::log::{Batch, Log};
 use super::state::{Shared, State};
-use crate::{Error, Event, Key, Object, Revision, When};
+use crate::{Condition, Error, Event, Key, Object, Revision, When};
 
 /// The most writes that go to the disk together.
 const GROUP: usize = 256;
@@ -29,7 +29,7 @@ pub(super) enum Request {
 pub(super) struct Write {
     pub(super) key: Key,
     pub(super) value: Option<Bytes>,
-    pub(super) when: When,
+    pub(super) when: Condition,
     pub(super) reply: Reply<Arc<Event>>,
 }
 
@@ -52,9 +52,19 @@ impl Group<'_> {
         }
     }
 
-    fn write(&mut self, key: Key, value: Option<Bytes>, when: When) -> Result<Arc<Event>, Error> {
+    fn write(
+        &mut self,
+        key: Key,
+        value: Option<Bytes>,
+        condition: Condition,
+    ) -> Result<Arc<Event>, Error> {
+        for (other, revision) in condition.others {
+            if self.current(&other).is_none_or(|other| other.modified != revision) {
+                return Err(Error::Changed(other));
+            }
+        }
         let current = self.current(&key);
-        check(&key, current.as_ref(), value.is_none(), when)?;
+        check(&key, current.as_ref(), value.is_none(), condition.when)?;
         let revision = self.revision().next();
         let event = Arc::new(match (value, current) {
             (Some(value), previous) => {
@@ -71,7 +81,7 @@ impl Group<'_> {
     }
 }
 
-/// Whether the condition of a write holds.
+/// Whether the condition of a write holds for the object itself.
 fn check(key: &Key, current: Option<&Arc<Object>>, delete: bool, when: When) -> Result<(), Error> {
     match (when, current) {
         (When::Always, Some(_)) => Ok(()),
