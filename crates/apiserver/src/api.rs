@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tortie_store::{At, Engine, Error, Key, List, Object, Page, Resource, Scope, Store};
 
@@ -16,6 +16,7 @@ use crate::gc::Owners;
 use crate::kinds::{Kind, Registry};
 use crate::object;
 use crate::path::Target;
+use crate::places::Places;
 use crate::standing::Standing;
 use crate::status::Status;
 
@@ -52,9 +53,8 @@ pub(crate) struct Api {
     pub(crate) standing: Standing,
     /// Who would go with whom.
     pub(crate) owners: Owners,
-    /// Written while a tier or a namespace goes, read while objects are written: nothing comes into
-    /// either between the look that found it empty and its end.
-    pub(crate) going: RwLock<()>,
+    /// Where objects may come.
+    pub(crate) places: Places,
 }
 
 impl Api {
@@ -76,7 +76,7 @@ impl Api {
             defining: Mutex::new(()),
             standing: Standing::default(),
             owners: Owners::default(),
-            going: RwLock::new(()),
+            places: Places::default(),
         }
     }
 
@@ -138,30 +138,6 @@ impl Api {
     pub(crate) async fn find(&self, kind: &Kind, key: &Key) -> Result<Arc<Object>, Status> {
         let found = self.store.get(key).await.map_err(reading)?;
         found.ok_or_else(|| Status::not_found(kind, key.name()))
-    }
-
-    /// Whether a namespace is there and stays.
-    ///
-    /// # Errors
-    /// When it is not, or is on its way out.
-    pub(crate) async fn check_namespace(
-        &self,
-        kind: &Kind,
-        target: &str,
-        name: &str,
-    ) -> Result<(), Status> {
-        let namespaces = self.kind("", "v1", "namespaces")?;
-        let object = match self.find(&namespaces, &key(&namespaces, None, target)?).await {
-            Err(status) if self.any_namespace && status.code() == 404 => return Ok(()),
-            found => found?,
-        };
-        if object::is_terminating(&object::decode(&namespaces, &object)) {
-            let why = format!(
-                "unable to create new content in namespace {target} because it is being terminated"
-            );
-            return Err(Status::forbidden(kind, name, &why));
-        }
-        Ok(())
     }
 }
 

@@ -36,6 +36,13 @@ impl Api {
             let spec = json!({"order": order, "defaultAction": action});
             self.ensure(&tiers, json!({"metadata": {"name": name}, "spec": spec})).await?;
         }
+        for object in self.all(&tiers, None).await?.objects {
+            let tier = object::decode(&tiers, &object);
+            if object::is_terminating(&tier) {
+                // It stays if there are policies in it.
+                let _ = self.end_tier(&tiers, &object.key, object::uid(&tier)).await;
+            }
+        }
         let felix = self.kind(CALICO, "v3", "felixconfigurations")?;
         self.ensure(&felix, json!({"metadata": {"name": "default"}, "spec": {}})).await?;
         let information = self.kind(CALICO, "v3", "clusterinformations")?;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tortie_store::{Key, Store, When};
+use tortie_store::{Key, Object, Store, When};
 
 use crate::api::{Api, key, reading, writing};
 use crate::auth::Change;
@@ -19,7 +19,7 @@ enum Left {
     Nothing,
     /// What waits for somebody else.
     Terminating,
-    /// What came meanwhile, of those who had seen the namespace before it was to go.
+    /// What others wrote into the store itself, past all servers.
     New,
 }
 
@@ -28,7 +28,11 @@ impl Api {
     pub(crate) async fn ensure_account(&self, namespace: &str) -> Result<(), Status> {
         let kind = self.kind("", "v1", "serviceaccounts")?;
         let document = json!({"metadata": {"name": "default", "namespace": namespace}});
-        self.ensure(&kind, document).await
+        match self.ensure(&kind, document).await {
+            // The namespace is gone again, or about to.
+            Err(status) if status.code() == 404 || status.code() == 403 => Ok(()),
+            made => made,
+        }
     }
 
     /// Makes an object if it is not there.
@@ -43,11 +47,11 @@ impl Api {
         if self.store.get(&key).await.map_err(reading)?.is_some() {
             return Ok(());
         }
-        let put = self.store.put(&key, object::encode(&document), When::Absent);
+        let put = self.put_in_place(kind, &key, &document);
         let change = Change { kind, old: None, new: Some(&document), dry_run: false };
-        match self.own_write("create", &change, put).await? {
-            Ok(_) | Err(tortie_store::Error::Exists(_)) => Ok(()),
-            Err(error) => Err(writing(kind, key.name(), error)),
+        match self.own_write("create", &change, put).await {
+            Err(status) if status.code() != 409 => Err(status),
+            _ => Ok(()),
         }
     }
 
@@ -67,19 +71,20 @@ impl Api {
     async fn purge(self: &Arc<Self>, namespace: &str) -> Result<(), Status> {
         let namespaces = self.kind("", "v1", "namespaces")?;
         let own = key(&namespaces, None, namespace)?;
-        let current = match self.find(&namespaces, &own).await {
-            Err(status) if status.code() == 404 => return Ok(()),
-            found => found?,
-        };
-        let document = object::decode(&namespaces, &current);
-        if !object::is_terminating(&document) {
-            return Ok(());
-        }
         for _ in 0..TRIES {
+            let Some(current) = self.store.get(&own).await.map_err(reading)? else { return Ok(()) };
+            if !object::is_terminating(&object::decode(&namespaces, &current)) {
+                return Ok(());
+            }
+            // Nothing comes into it any more, but what is there may be of a kind that was defined by
+            // another server just now.
+            self.redefine().await?;
             self.empty_namespace(namespace).await?;
-            let _empty = self.going.write().await;
             match self.left(namespace).await? {
-                Left::Nothing => return self.end(&namespaces, &own, &document).await,
+                Left::Nothing => match self.end(&namespaces, &current).await {
+                    Err(status) if status.code() == 409 => {}
+                    ended => return ended,
+                },
                 Left::Terminating => return Ok(()), // whoever removes the last finalizer comes back
                 Left::New => {}
             }
@@ -107,13 +112,29 @@ impl Api {
         Ok(left)
     }
 
-    /// Deletes a namespace that is empty.
-    async fn end(&self, namespaces: &Kind, own: &Key, document: &Value) -> Result<(), Status> {
-        let change = Change { kind: namespaces, old: Some(document), new: None, dry_run: false };
-        match self.own_write("delete", &change, self.store.delete(own, When::Always)).await? {
-            Ok(_) | Err(tortie_store::Error::NotFound(_)) => Ok(()),
-            Err(error) => Err(writing(namespaces, own.name(), error)),
+    /// Deletes a namespace that is empty, if it still is as it was then.
+    async fn end(&self, namespaces: &Kind, empty: &Object) -> Result<(), Status> {
+        let old = object::decode(namespaces, empty);
+        match self.own_delete(namespaces, &old, &empty.key, When::At(empty.modified)).await {
+            Err(status) if status.code() != 404 => Err(status),
+            _ => Ok(()),
         }
+    }
+
+    /// Deletes an object of the server's own accord.
+    async fn own_delete(
+        &self,
+        kind: &Kind,
+        old: &Value,
+        key: &Key,
+        when: When,
+    ) -> Result<(), Status> {
+        let change = Change { kind, old: Some(old), new: None, dry_run: false };
+        let delete = async {
+            let deleted = self.store.delete(key, when).await;
+            deleted.map(drop).map_err(|error| writing(kind, key.name(), error))
+        };
+        self.own_write("delete", &change, delete).await
     }
 
     async fn empty(self: &Arc<Self>, kind: &Kind, namespace: Option<&str>) -> Result<(), Status> {
@@ -137,10 +158,8 @@ impl Api {
                 let Ok(page) = api.all(&kind, None).await else { return };
                 for found in page.objects {
                     let old = object::decode(&kind, &found);
-                    let change = Change { kind: &kind, old: Some(&old), new: None, dry_run: false };
                     // Nobody could ask for it any more.
-                    let delete = api.store.delete(&found.key, When::Always);
-                    let _ = api.own_write("delete", &change, delete).await;
+                    let _ = api.own_delete(&kind, &old, &found.key, When::Always).await;
                 }
             }
         });

@@ -268,11 +268,14 @@ impl Api {
                 all.retain(|one| text(one, "/uid") != uid);
             }
             let change = Change { kind, old: Some(&old), new: Some(&document), dry_run: false };
-            let put = self.store.put(key, object::encode(&document), When::At(found.modified));
-            match self.own_write("patch", &change, put).await? {
-                Ok(_) => return Ok(()),
-                Err(Error::Conflict { .. } | Error::NotFound(_)) => {}
-                Err(error) => return Err(writing(kind, key.name(), error)),
+            let put = async {
+                let when = When::At(found.modified);
+                let put = self.store.put(key, object::encode(&document), when).await;
+                put.map_err(|error| writing(kind, key.name(), error))
+            };
+            match self.own_write("patch", &change, put).await {
+                Err(status) if status.code() == 409 || status.code() == 404 => {}
+                written => return written.map(drop),
             }
         }
         Err(Status::modified(kind, key.name()))

@@ -31,6 +31,7 @@ mod object;
 mod openapi;
 mod patch;
 mod path;
+mod places;
 mod prepare;
 mod protobuf;
 mod query;

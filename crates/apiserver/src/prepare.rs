@@ -233,3 +233,10 @@ pub(crate) fn terminating(document: &mut Value, environment: &Environment) {
     metadata.insert("deletionTimestamp".into(), environment.timestamp().into());
     metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
 }
+
+/// Takes that mark away.
+pub(crate) fn staying(document: &mut Value) {
+    let metadata = fields(document, "metadata");
+    metadata.remove("deletionTimestamp");
+    metadata.remove("deletionGracePeriodSeconds");
+}

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tortie_store::{Error, Object, Store, When};
+use tortie_store::{Error, Key, Object, Revision, Store, When};
 
 use crate::api::{Api, DEFINITIONS, key, scope, target_key, writing};
 use crate::auth::{Author, Change};
-use crate::defaults::{self, CALICO, TIERED};
+use crate::defaults::{self, CALICO};
 use crate::kinds::{Kind, Registry};
 use crate::object;
 use crate::path::Target;
+use crate::places::{has_policy, is_place};
 use crate::prepare::{self, Part};
 use crate::query::Query;
 use crate::standards;
@@ -89,10 +90,6 @@ impl Api {
             let why = "is required, or `generateName`";
             return Err(Status::invalid_field(kind, "", "metadata.name", why));
         }
-        let _stays = self.going.read().await;
-        if let Some(namespace) = &target.namespace {
-            self.check_namespace(kind, namespace, object::name(&document)).await?;
-        }
         prepare::created(kind, &mut document, &self.environment)?;
         self.admit(kind, &document).await?;
         let mut tries = 0;
@@ -119,14 +116,14 @@ impl Api {
         let (kind, name) = (&target.kind, object::name(document));
         let key = key(kind, target.namespace.as_deref(), name)?;
         if dry_run {
+            self.look_at_places(kind, document).await?;
             return match self.find(kind, &key).await {
                 Ok(_) => Err(Status::exists(kind, name)),
                 Err(status) if status.code() == 404 => Ok(document.clone()),
                 Err(status) => Err(status),
             };
         }
-        let put = self.store.put(&key, object::encode(document), When::Absent).await;
-        let object = put.map_err(|error| writing(kind, name, error))?;
+        let object = self.put_in_place(kind, &key, document).await?;
         self.access.settle(kind, object.modified.get()).await;
         self.standing.admitted(kind, &object, document);
         self.created(kind, name).await?;
@@ -155,7 +152,6 @@ impl Api {
         let kind = &target.kind;
         let key = target_key(target)?;
         let part = part(target)?;
-        let _stays = self.going.read().await;
         for _ in 0..TRIES {
             let current = self.find(kind, &key).await?;
             let old = object::decode(kind, &current);
@@ -173,13 +169,17 @@ impl Api {
             if dry_run {
                 return Ok(new);
             }
-            match self.replace(kind, &current, &new).await {
+            let moves =
+                defaults::is_tiered(kind) && defaults::tier_of(&old) != defaults::tier_of(&new);
+            let places = if moves { self.places(kind, &new).await? } else { Vec::new() };
+            match self.replace(kind, &current, &new, places).await {
                 Err(Error::Conflict { .. }) => {}
+                Err(Error::Changed(place)) => self.places.forget(&place),
                 Err(error) => return Err(writing(kind, key.name(), error)),
                 Ok(object) => {
                     self.access.settle(kind, object.modified.get()).await;
                     self.standing.admitted(kind, &object, &new);
-                    self.changed(kind, &new).await?;
+                    self.changed(kind, &key, &new).await?;
                     return Ok(object::decode(kind, &object));
                 }
             }
@@ -187,28 +187,33 @@ impl Api {
         Err(Status::modified(kind, key.name()))
     }
 
-    /// Puts the new state of an object, or deletes it if that was all it waited for.
+    /// Puts the new state of an object, if the places that it comes into stay; or deletes it if that
+    /// was all it waited for.
     async fn replace(
         &self,
         kind: &Kind,
         current: &Object,
         new: &Value,
+        places: Vec<(Key, Revision)>,
     ) -> Result<Arc<Object>, Error> {
-        let when = When::At(current.modified);
-        if object::is_terminating(new) && !object::has_finalizers(new) && !kind.is("", "Namespace")
-        {
+        let when = When::At(current.modified).with(places);
+        if object::is_terminating(new) && !object::has_finalizers(new) && !is_place(kind) {
             return Ok(self.store.delete(&current.key, when).await?.object().clone());
         }
         self.store.put(&current.key, object::encode(new), when).await
     }
 
-    async fn changed(self: &Arc<Self>, kind: &Kind, new: &Value) -> Result<(), Status> {
+    async fn changed(self: &Arc<Self>, kind: &Kind, key: &Key, new: &Value) -> Result<(), Status> {
         if kind.is(DEFINITIONS.0, "CustomResourceDefinition") {
             self.redefine().await?;
         }
         let namespace = object::text(new, "/metadata/namespace");
         if object::is_terminating(new) && !namespace.is_empty() {
             self.purge_if_terminating(namespace);
+        }
+        if object::is_terminating(new) && kind.is(CALICO, "Tier") {
+            // Whether it goes is no matter of this change.
+            let _ = self.end_tier(kind, key, object::uid(new)).await;
         }
         Ok(())
     }
@@ -230,8 +235,6 @@ impl Api {
     ) -> Result<Value, Status> {
         let kind = &target.kind;
         let key = target_key(target)?;
-        let is_tier = kind.is(CALICO, "Tier");
-        let _empty = if is_tier { Some(self.going.write().await) } else { None };
         let served = self.registry();
         for _ in 0..TRIES {
             let current = self.find(kind, &key).await?;
@@ -244,13 +247,17 @@ impl Api {
             if dry_run {
                 return Ok(success(kind, key.name(), object::uid(&old)));
             }
+            let uid = object::uid(&old).to_owned();
             if deletion.orphan {
-                self.orphan(object::uid(&old)).await?;
+                self.orphan(&uid).await?;
             }
             match self.begin_deletion(kind, &current, old).await {
                 Err(Error::Conflict { .. }) => {}
                 Err(error) => return Err(writing(kind, key.name(), error)),
-                Ok(answer) => {
+                Ok(mut answer) => {
+                    if kind.is(CALICO, "Tier") {
+                        answer = self.end_tier(kind, &key, &uid).await?;
+                    }
                     self.deleted(kind, &key, &served).await?;
                     return Ok(answer);
                 }
@@ -266,8 +273,7 @@ impl Api {
         mut old: Value,
     ) -> Result<Value, Error> {
         let when = When::At(current.modified);
-        let namespace = kind.is("", "Namespace");
-        if !namespace && !object::has_finalizers(&old) {
+        if !is_place(kind) && !object::has_finalizers(&old) {
             let event = self.store.delete(&current.key, when).await?;
             self.access.settle(kind, event.revision().get()).await;
             return Ok(success(kind, current.key.name(), object::uid(&old)));
@@ -276,7 +282,7 @@ impl Api {
             return Ok(old);
         }
         prepare::terminating(&mut old, &self.environment);
-        if namespace {
+        if kind.is("", "Namespace") {
             object::fields(&mut old, "status").insert("phase".into(), json!("Terminating"));
         }
         let object = self.store.put(&current.key, object::encode(&old), when).await?;
@@ -287,7 +293,7 @@ impl Api {
     async fn deleted(
         self: &Arc<Self>,
         kind: &Kind,
-        key: &tortie_store::Key,
+        key: &Key,
         served: &Registry,
     ) -> Result<(), Status> {
         if kind.is("", "Namespace") {
@@ -312,25 +318,13 @@ impl Api {
         if crate::boot::TIERS.iter().any(|(tier, ..)| *tier == name) {
             return Err(Status::forbidden(kind, name, "the tier is built in"));
         }
-        if let Some(policy) = self.policy_of_tier(name).await? {
-            let why = format!("the tier has policies, {policy} among them: delete them first");
-            return Err(Status::conflict(kind, name, &why));
+        // Of one that is to go already, `end_tier` decides.
+        if !object::is_terminating(old)
+            && let Some(policy) = self.policy_of_tier(name).await?
+        {
+            return Err(has_policy(kind, name, &policy));
         }
         Ok(())
-    }
-
-    /// Some policy of a tier.
-    async fn policy_of_tier(&self, tier: &str) -> Result<Option<String>, Status> {
-        for plural in TIERED {
-            let kind = self.kind(CALICO, "v3", plural)?;
-            let page = self.all(&kind, None).await?;
-            let mut documents = page.objects.iter().map(|object| object::decode(&kind, object));
-            let of_tier = |document: &Value| defaults::tier_of(document) == tier;
-            if let Some(found) = documents.find(of_tier) {
-                return Ok(Some(format!("{} `{}`", kind.kind, object::name(&found))));
-            }
-        }
-        Ok(None)
     }
 
     /// Deletes the objects that a query selects.

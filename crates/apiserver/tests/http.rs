@@ -23,14 +23,13 @@ use tortie_apiserver::{Limits, Options};
 type Test = fn(Api);
 
 /// What holds over each engine; each in a namespace of its own.
-const ALL: [(&str, Test); 10] = [
+const ALL: [(&str, Test); 9] = [
     ("lists", lists_show_one_state),
     ("watches", watches_tell_every_change),
     ("initial", watches_begin_with_what_there_is),
     ("metadata", metadata_are_the_servers),
     ("deletion", deletion_waits_for_finalizers),
     ("owners", what_is_owned_goes),
-    ("namespaces", namespaces_go_empty),
     ("orphans", orphans_stay),
     ("status", status_is_written_apart),
     ("fields", fields_select),
@@ -41,6 +40,8 @@ fn in_memory() {
     let cluster = Cluster::start();
     all(cluster.api());
     racing(&[cluster.api(), cluster.api()], 1000);
+    namespaces_go_empty(&[cluster.api(), cluster.api()]);
+    tiers_go_empty(&[cluster.api(), cluster.api()]);
 }
 
 #[test]
@@ -52,6 +53,8 @@ fn in_etcd() {
     let (one, two) = (Cluster::start_in(&server), Cluster::start_in(&server));
     all(one.api());
     racing(&[one.api(), two.api()], 100);
+    namespaces_go_empty(&[one.api(), two.api()]);
+    tiers_go_empty(&[one.api(), two.api()]);
     servers_agree(one.api(), two.api());
 }
 
@@ -348,33 +351,6 @@ fn what_is_owned_goes(api: Api) {
     assert_eq!(seen, ["DELETED owner", "MODIFIED child"]);
 }
 
-/// Whoever creates meanwhile: nothing is left in a namespace that is not there.
-fn namespaces_go_empty(api: Api) {
-    for round in 0..10 {
-        let name = format!("going-{round}");
-        let namespace =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        api.post("/api/v1/namespaces", &namespace).ok();
-        let path = format!("/api/v1/namespaces/{name}/configmaps");
-        std::thread::scope(|scope| {
-            for writer in 0..2 {
-                let path = &path;
-                scope.spawn(move || {
-                    let made = |number| settings(&format!("x-{writer}-{number}"), "");
-                    let ended = (0..).find(|number| api.post(path, &made(*number)).code != 201);
-                    assert!(ended.is_some());
-                });
-            }
-            api.delete(&format!("/api/v1/namespaces/{name}")).ok();
-        });
-        let deadline = std::time::Instant::now() + common::http::DEADLINE;
-        while api.get(&format!("/api/v1/namespaces/{name}")).code != 404 {
-            assert!(std::time::Instant::now() < deadline, "{name} is still there");
-        }
-        assert!(names(&api.get(&path).ok()).is_empty());
-    }
-}
-
 /// However often others change what is to stay.
 fn orphans_stay(api: Api) {
     const PATH: &str = "/api/v1/namespaces/orphans/configmaps";
@@ -545,4 +521,106 @@ fn servers_agree(one: Api, two: Api) {
         std::thread::yield_now();
     }
     assert_eq!(names(&two.get(path).ok()), ["g"]);
+}
+
+/// What was created in a place until that was refused: the greatest revision, and the last refusal.
+type Came = (u64, u16);
+
+fn number(document: &Value) -> u64 {
+    revision(document).parse().unwrap()
+}
+
+/// Whoever creates meanwhile, and by whichever server: nothing comes into a namespace once it is
+/// marked, and nothing is left in one that is not there.
+fn namespaces_go_empty(apis: &[Api; 2]) {
+    const PATH: &str = "/api/v1/namespaces/going/configmaps";
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "going"}});
+    for round in 0..20 {
+        apis[round % 2].post("/api/v1/namespaces", &namespace).ok();
+        let create = |writer: usize| -> Came {
+            let (mut last, mut number) = (0, 0);
+            loop {
+                number += 1;
+                let made = settings(&format!("x-{writer}-{number}"), "");
+                match apis[writer % 2].post(PATH, &made) {
+                    made if made.code == 201 => last = last.max(self::number(&made.json())),
+                    refused => return (last, refused.code),
+                }
+            }
+        };
+        let (marked, came) = std::thread::scope(|scope| {
+            let writers = [0, 1, 2].map(|writer| scope.spawn(move || create(writer)));
+            // Some of it is there before the namespace goes.
+            common::until("something created", || names(&apis[0].get(PATH).ok()).len() > 2);
+            let marked = apis[round % 2].delete("/api/v1/namespaces/going").ok();
+            (number(&marked), writers.map(|writer| writer.join().unwrap()))
+        });
+        for (last, code) in came {
+            assert!(last < marked && [403, 404].contains(&code), "{round}: {last} {marked} {code}");
+        }
+        for api in apis {
+            common::until("gone", || api.get("/api/v1/namespaces/going").code == 404);
+            assert_eq!(names(&api.get(PATH).ok()), [""; 0], "round {round}");
+            assert_eq!(api.post(PATH, &settings("late", "")).code, 404);
+        }
+    }
+}
+
+/// The same of policies and their tier, which goes when there happens to be none.
+fn tiers_go_empty(apis: &[Api; 2]) {
+    const TIERS: &str = "/apis/projectcalico.org/v3/tiers";
+    const PATH: &str = "/apis/projectcalico.org/v3/globalnetworkpolicies";
+    let api_version = "projectcalico.org/v3";
+    let own = format!("{TIERS}/going");
+    let within = format!("{PATH}?fieldSelector=spec.tier%3Dgoing");
+    let tier = json!({"apiVersion": api_version, "kind": "Tier", "metadata": {"name": "going"},
+        "spec": {"order": 9}});
+    let policy = |name: String| {
+        json!({"apiVersion": api_version, "kind": "GlobalNetworkPolicy", "metadata": {"name": name},
+            "spec": {"tier": "going", "selector": "all()"}})
+    };
+    for round in 0..20 {
+        let tier = apis[round % 2].post(TIERS, &tier).ok();
+        let mut watch =
+            apis[0].watch(&format!("{TIERS}?watch=1&resourceVersion={}", revision(&tier)));
+        let create = |writer: usize| -> Came {
+            let (mut last, mut number) = (0, 0);
+            loop {
+                number += 1;
+                let name = format!("going-{writer}-{number}");
+                match apis[writer].post(PATH, &policy(name.clone())) {
+                    made if made.code == 201 => last = last.max(self::number(&made.json())),
+                    // It goes, but may stay yet.
+                    refused if refused.code == 403 => continue,
+                    refused => return (last, refused.code),
+                }
+                let there = format!("{PATH}/{name}");
+                common::until("deleted", || apis[writer].get(&there).code == 404);
+            }
+        };
+        let came = std::thread::scope(|scope| {
+            let writers = [0, 1].map(|writer| scope.spawn(move || create(writer)));
+            common::until("the tier is empty", || {
+                for name in names(&apis[round % 2].get(&within).ok()) {
+                    apis[round % 2].delete(&format!("{PATH}/{name}")).ok();
+                }
+                let code = apis[round % 2].delete(&own).code;
+                assert!([200, 409].contains(&code), "{code}");
+                code == 200
+            });
+            writers.map(|writer| writer.join().unwrap())
+        });
+        let gone = loop {
+            match watch.next().unwrap() {
+                (word, tier) if word == "DELETED" => break number(&tier),
+                (word, _) => assert_eq!(word, "MODIFIED"),
+            }
+        };
+        for (last, code) in came {
+            assert!(last < gone && code == 404, "round {round}: {last} {gone} {code}");
+        }
+        for api in apis {
+            assert_eq!(names(&api.get(&within).ok()), [""; 0], "round {round}");
+        }
+    }
 }

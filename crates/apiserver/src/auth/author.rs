@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tortie_store::Error;
 
 use super::access::{Access, namespace};
 use super::caller::Caller;
 use super::grants;
 use super::rbac::Deed;
 use super::tiers::InTier;
-use crate::api::{Api, writing};
+use crate::api::Api;
 use crate::audit::{self, Audit};
 use crate::defaults;
 use crate::environment::Environment;
@@ -86,22 +85,20 @@ impl Api {
     /// Writes to the store what the server does by itself: said before, and how it ended.
     ///
     /// # Errors
-    /// If it cannot be written down; then nothing is done.
+    /// If it is not done, or cannot be written down; then it is not done either.
     pub(crate) async fn own_write<T>(
         &self,
         verb: &'static str,
         change: &Change<'_>,
-        write: impl Future<Output = Result<T, Error>>,
-    ) -> Result<Result<T, Error>, Status> {
+        write: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
         let act = self.own_act(verb);
         Author::from(act.clone()).before(change).await?;
         let written = write.await;
-        let object = change.new.or(change.old).unwrap_or(&Value::Null);
         let refusal = written.as_ref().err();
-        let refusal = refusal.map(|e| writing(change.kind, object::name(object), e.clone()));
-        let code = refusal.as_ref().map_or(StatusCode::OK, Status::code);
-        act.write_end(&about(change), code.as_u16(), refusal.as_ref());
-        Ok(written)
+        let code = refusal.map_or(StatusCode::OK, Status::code);
+        act.write_end(&about(change), code.as_u16(), refusal);
+        written
     }
 }
 
