@@ -147,7 +147,8 @@ impl Handler {
         let method = head.method.as_str().to_ascii_lowercase();
         if path == "/" {
             self.api.access.permit_path(&caller, &method, path)?;
-            let paths = json!({"paths": ["/api", "/apis", "/openapi/v3", "/version"]});
+            let paths =
+                json!({"paths": ["/api", "/apis", "/openapi/v2", "/openapi/v3", "/version"]});
             return get_only(head, || paths);
         }
         let registry = self.api.registry();

@@ -45,6 +45,7 @@ mod standing;
 mod status;
 mod strategic;
 mod strict;
+mod swagger;
 mod table;
 pub mod tls;
 mod view;

@@ -9,6 +9,7 @@ use crate::kinds::{Kind, Registry, Verbs};
 use crate::messages::{MESSAGES, METADATA};
 use crate::schema;
 use crate::status::Status;
+use crate::swagger;
 use crate::view::json_response;
 
 /// Answers a request below `/openapi/`.
@@ -19,6 +20,9 @@ pub(crate) fn answer(
 ) -> Result<Response<Body>, Status> {
     if head.method != Method::GET {
         return Err(Status::method_not_allowed());
+    }
+    if path == "/openapi/v2" {
+        return Ok(swagger::answer(registry, &head.headers));
     }
     let rest = path.strip_prefix("/openapi/v3").ok_or_else(Status::no_such_path)?;
     let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
@@ -55,7 +59,11 @@ fn index(registry: &Registry) -> Value {
     json!({"paths": paths})
 }
 
-fn document(registry: &Registry, group: &str, version: &str) -> Result<Value, Status> {
+/// The document of one version of a group.
+///
+/// # Errors
+/// If it is not served.
+pub(crate) fn document(registry: &Registry, group: &str, version: &str) -> Result<Value, Status> {
     let (mut paths, mut schemas) = (Map::new(), Map::new());
     if let Some(message) = MESSAGES.named(METADATA) {
         schema::insert(&message, &mut schemas);

@@ -282,6 +282,32 @@ fn fields_are_checked() {
 }
 
 #[test]
+fn kinds_that_are_not_there_are_named() {
+    if skipped() {
+        return;
+    }
+    let cluster = Cluster::start();
+    let widget = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {size: 1}\n";
+    for validate in ["strict", "warn", "ignore"] {
+        for verb in ["create", "apply"] {
+            let validate = format!("--validate={validate}");
+            let said = cluster.refuses(&[verb, "-f", "-", &validate], widget);
+            let named =
+                said.contains("no matches for kind \"Widget\" in version \"example.com/v1\"");
+            assert!(named && said.contains("ensure CRDs are installed first"), "{said}");
+        }
+    }
+    // What kubectl makes of the document: fields of Kubernetes' kinds, and of those that are defined.
+    let explained = |field: &str| cluster.says(&["explain", field, "--output=plaintext-openapiv2"]);
+    assert!(explained("pod.spec.containers").contains("livenessProbe\t<Object>"));
+    assert!(explained("deployment.spec.template.metadata.labels").contains("map[string]string"));
+    assert!(explained("gnp.spec.ingress.source").contains("notSelector"));
+    let raw = cluster.says(&["get", "--raw", "/openapi/v2"]);
+    let document: serde_json::Value = serde_json::from_str(&raw).unwrap();
+    assert_eq!(document["swagger"], "2.0");
+}
+
+#[test]
 fn policies_of_others_say_why_they_are_not_enforced() {
     if skipped() {
         return;
