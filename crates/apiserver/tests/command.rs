@@ -15,7 +15,7 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 
 use common::process::Process;
-use common::skipped;
+use common::{etcd, skipped};
 
 #[test]
 fn the_command_serves_kubectl_over_tls() {
@@ -98,4 +98,38 @@ fn bad_usage_is_refused_at_once() {
         let said = Process::fails(data.path(), arguments);
         assert!(said.contains(expected), "{arguments:?}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_may_have_users() {
+    if !etcd::available() || skipped() {
+        return;
+    }
+    let etcd = etcd::Server::start();
+    etcd.store().await;
+    etcd.add_users("first");
+    let data = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = data.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (right, wrong, two) =
+        (file("right", "first\n"), file("wrong", "guess\n"), file("two", "a\nb\n"));
+    let url = etcd.url();
+    let user = |file| ["--etcd", &url, "--etcd-user", "ada", "--etcd-password-file", file];
+    let cases: [(&[&str], &str); 5] = [
+        (&["--etcd", &url], "give --etcd-user and --etcd-password-file"),
+        (&["--etcd", &url, "--etcd-user", "ada"], "--etcd-password-file"),
+        (&user(&wrong), "invalid user ID or password"),
+        (&user(&two), "is not one line with a password"),
+        (&user("/none"), "--etcd-password-file: `/none`"),
+    ];
+    for (arguments, expected) in cases {
+        let said = Process::fails(data.path(), arguments);
+        assert!(said.contains(expected) && !said.contains("guess"), "{arguments:?}: {said}");
+    }
+    let server = Process::start(data.path(), &user(&right));
+    assert!(server.says(&["get", "tiers"]).contains("kube-baseline"));
+    server.stop();
 }

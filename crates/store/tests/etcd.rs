@@ -10,7 +10,6 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -523,14 +522,6 @@ async fn tls_with_certificates_on_both_sides() {
     }
 }
 
-/// What `etcdctl` does as etcd's own root.
-fn as_root(server: &Server, words: &str) {
-    let mut command = Command::new("etcdctl");
-    command.env("ETCDCTL_API", "3").args(["--user", "root:secret", "--endpoints", &server.url()]);
-    let output = command.args(words.split(' ')).output().unwrap();
-    assert!(output.status.success(), "{words}: {output:?}");
-}
-
 #[tokio::test]
 async fn users_are_known_by_their_password() {
     if !available() {
@@ -547,22 +538,7 @@ async fn users_are_known_by_their_password() {
     let open = Etcd::connect(as_user(Some("first"))).await.unwrap();
     open.put(&named("a"), value("1"), When::Absent).await.unwrap();
 
-    for (path, body) in [
-        ("user/add", r#"{"name":"root","password":"secret"}"#),
-        ("user/grant", r#"{"user":"root","role":"root"}"#),
-        ("enable", "{}"),
-    ] {
-        ask(&server, &format!("/v3/auth/{path}"), body).await;
-    }
-    for words in [
-        "user add ada:first",
-        "role add calico",
-        "user grant-role ada calico",
-        "role grant-permission calico --prefix=true readwrite /calico/",
-        "role grant-permission calico --prefix=true readwrite /tortie/",
-    ] {
-        as_root(&server, words);
-    }
+    server.add_users("first");
     for (password, want) in [(None, "user name is empty"), (Some("guess"), "invalid user ID")] {
         let refused = Etcd::connect(as_user(password)).await.unwrap_err().to_string();
         assert!(refused.contains(want) && !refused.contains("guess"), "{refused}");
@@ -572,7 +548,7 @@ async fn users_are_known_by_their_password() {
     // Every change of users makes older tokens worthless, and so does a new password.
     for (name, words) in [("b", "user add eve:x"), ("c", "role add more"), ("d", "user delete eve")]
     {
-        as_root(&server, words);
+        server.as_root(words);
         store.put(&named(name), value("2"), When::Absent).await.unwrap();
         assert!(store.get(&named("a")).await.unwrap().is_some());
         assert_eq!(short(&*next(&mut watch).await), format!("+{name}=2"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tortie_daemon::{file, shutdown};
-use tortie_store::{Engine, Etcd, EtcdOptions, Local, Tls};
+use tortie_store::{Engine, Etcd, EtcdOptions, EtcdUser, Local, Tls};
 
 use super::kubeconfig::{Kubeconfig, Proof};
 use super::{Args, Failure, Places, Settings};
@@ -116,9 +116,39 @@ async fn open(settings: &Settings, places: &Places) -> Result<Engine, Failure> {
     };
     let ca = settings.etcd_ca_file.as_ref().map(read).transpose()?;
     let tls = ca.map(|ca| Tls { ca, identity });
-    let options = EtcdOptions { tls, ..EtcdOptions::new(settings.etcd.clone()) };
+    let user = etcd_user(settings)?;
+    let options = EtcdOptions { tls, user, ..EtcdOptions::new(settings.etcd.clone()) };
     let store = Etcd::connect(options).await.map(Engine::Etcd);
-    store.map_err(|error| Failure::unreachable(error).hint("is etcd running at --etcd?"))
+    store.map_err(|error| {
+        let hint = match error.to_string() {
+            why if why.contains("user name is empty") => {
+                "it has users: give --etcd-user and --etcd-password-file"
+            }
+            why if why.contains("invalid user ID or password") => {
+                "look at --etcd-user, and at what is in --etcd-password-file"
+            }
+            _ => "is etcd running at --etcd?",
+        };
+        Failure::unreachable(error).hint(hint)
+    })
+}
+
+/// The user that we are to etcd; the password is in a file, since anybody can read a command line.
+fn etcd_user(settings: &Settings) -> Result<Option<EtcdUser>, Failure> {
+    let (Some(name), Some(path)) = (&settings.etcd_user, &settings.etcd_password_file) else {
+        return Ok(None);
+    };
+    let fail = |why: &dyn std::fmt::Display| {
+        Failure::unreachable(format!("--etcd-password-file: `{}`: {why}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| fail(&error))?;
+    let mut lines = text.lines();
+    match (lines.next().filter(|line| !line.is_empty()), lines.next()) {
+        (Some(password), None) => {
+            Ok(Some(EtcdUser { name: name.clone(), password: password.to_owned() }))
+        }
+        _ => Err(fail(&"is not one line with a password")),
+    }
 }
 
 /// How this machine's own clients call the server.

@@ -30,6 +30,14 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", requires = "etcd_cert_file")]
     pub etcd_key_file: Option<PathBuf>,
 
+    /// The user of an etcd that has users
+    #[arg(long, value_name = "NAME", requires = "etcd", requires = "etcd_password_file")]
+    pub etcd_user: Option<String>,
+
+    /// That user's password: the only line of the file
+    #[arg(long, value_name = "FILE", requires = "etcd_user")]
+    pub etcd_password_file: Option<PathBuf>,
+
     /// A further name or address that clients call the server by; may be given several times
     #[arg(long, value_name = "NAME", conflicts_with = "tls_cert_file", value_parser = name)]
     pub tls_san: Vec<String>,
@@ -95,6 +103,7 @@ impl Settings {
             ("--etcd-ca-file", &self.etcd_ca_file),
             ("--etcd-cert-file", &self.etcd_cert_file),
             ("--etcd-key-file", &self.etcd_key_file),
+            ("--etcd-password-file", &self.etcd_password_file),
             ("--tls-cert-file", &self.tls_cert_file),
             ("--tls-private-key-file", &self.tls_private_key_file),
             ("--client-ca-file", &self.client_ca_file),
@@ -108,6 +117,7 @@ impl Settings {
         all.extend(several("--etcd", &self.etcd));
         all.extend(several("--tls-san", &self.tls_san));
         all.extend(files);
+        all.extend(self.etcd_user.iter().map(|user| text("--etcd-user", user)));
         all.push(text("--audit-max-size", &self.audit_max_size));
         all.push(text("--audit-keep", &self.audit_keep));
         all.push(text("--log-format", &self.log_format));

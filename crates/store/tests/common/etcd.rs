@@ -96,6 +96,31 @@ impl Server {
         kill_process(Pid::from_child(child), signal).unwrap();
     }
 
+    /// Gives it users: its own root, and `ada`, who may do what a store does.
+    pub(crate) fn add_users(&self, password: &str) {
+        for words in ["user add root:secret", "user grant-role root root", "auth enable"] {
+            self.control(words, &[]);
+        }
+        self.as_root(&format!("user add ada:{password}"));
+        self.as_root("role add calico");
+        self.as_root("user grant-role ada calico");
+        for prefix in ["/calico/", "/tortie/"] {
+            self.as_root(&format!("role grant-permission calico --prefix=true readwrite {prefix}"));
+        }
+    }
+
+    /// What `etcdctl` does as etcd's own root, once there are users.
+    pub(crate) fn as_root(&self, words: &str) {
+        self.control(words, &["--user", "root:secret"]);
+    }
+
+    fn control(&self, words: &str, more: &[&str]) {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url()]).args(more);
+        let output = command.args(words.split(' ')).output().unwrap();
+        assert!(output.status.success(), "{words}: {output:?}");
+    }
+
     /// Where it listens.
     pub(crate) fn url(&self) -> String {
         format!("{}://127.0.0.1:{}", self.scheme, self.ports.0)
