@@ -23,13 +23,11 @@ use tortie_apiserver::Register;
 /// A server, and what second users are known by.
 struct World {
     server: Process,
-    data: tempfile::TempDir,
 }
 
 impl World {
     fn start() -> World {
-        let data = tempfile::tempdir().unwrap();
-        World { server: Process::start(data.path(), &[]), data }
+        World { server: Process::alone() }
     }
 
     fn register(&self) -> Register {
@@ -66,18 +64,14 @@ impl World {
         self.says(user, &ask, &review.to_string()) == "true"
     }
 
-    fn apply(&self, document: &Value) {
-        self.server.says_to(&["apply", "-f", "-"], &document.to_string());
-    }
-
     /// A cluster role with some rules, bound to a user everywhere or in a namespace.
     fn grant(&self, user: &str, name: &str, namespace: Option<&str>, rules: &Value) {
         let api = "rbac.authorization.k8s.io/v1";
-        self.apply(&json!({
+        self.server.apply(&json!({
             "apiVersion": api, "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules,
         }));
         let kind = if namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" };
-        self.apply(&json!({
+        self.server.apply(&json!({
             "apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": namespace},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
@@ -86,7 +80,7 @@ impl World {
 
     /// The lines of the audit log that are about something.
     fn audited(&self, about: impl Fn(&Value) -> bool) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.data.path().join("audit.log")).unwrap();
+        let text = std::fs::read_to_string(self.server.data().join("audit.log")).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.filter(about).collect()
     }
@@ -102,7 +96,9 @@ fn policy(name: &str, tier: &str) -> String {
 }
 
 fn shop(world: &World) {
-    world.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}));
+    world
+        .server
+        .apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}));
 }
 
 #[test]
@@ -128,7 +124,7 @@ fn a_second_user_may_do_what_roles_say() {
 
     let list = json!({"verb": "list", "resource": "pods", "namespace": "shop"});
     assert!(!world.may(&ada, &list));
-    world.apply(&json!({
+    world.server.apply(&json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": {"name": "viewers", "namespace": "shop"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
@@ -166,7 +162,7 @@ fn a_second_user_may_do_what_roles_say() {
     assert!(world.refuses(&ada, &as_root, "").contains("\"impersonate\""));
     assert!(world.server.says(&as_root).contains("shop"));
     let as_ada = ["get", "ns", "--as=ada"];
-    let root = User { config: world.data.path().join("kubeconfig"), token: None };
+    let root = User { config: world.server.data().join("kubeconfig"), token: None };
     assert!(world.refuses(&root, &as_ada, "").contains("User \"ada\""));
     let user_info = |uid: &str| world.kubectl(&root, &["get", "ns", "--as=ada", uid], "");
     assert!(user_info("--as-uid=1").err.contains("not supported"));
@@ -199,7 +195,7 @@ fn tiers_decide_over_policies() {
     shop(&world);
     let tier = json!({"apiVersion": "projectcalico.org/v3", "kind": "Tier",
         "metadata": {"name": "own"}, "spec": {"order": 7}});
-    world.apply(&tier);
+    world.server.apply(&tier);
     let ada = world.user("ada", &[], false);
     let group = json!(["projectcalico.org"]);
     let create = ["create", "-f", "-"];
@@ -306,7 +302,7 @@ fn what_is_changed_is_written_down_first() {
     let ada = world.user("ada", &[], true);
     assert!(!world.kubectl(&ada, &["delete", "ns", "shop"], "").ok);
 
-    let log = world.data.path().join("audit.log");
+    let log = world.server.data().join("audit.log");
     let text = std::fs::read_to_string(&log).unwrap();
     for hidden in ["hunter2", "aHVudGVyMg", root.token.as_deref().unwrap()] {
         assert!(!text.contains(hidden), "{hidden}");
@@ -331,14 +327,14 @@ fn what_is_changed_is_written_down_first() {
     assert!(denied[0]["message"].as_str().unwrap().contains("missing grant"));
 
     // What cannot be written down is not done, and it is said why; reading goes on.
-    std::fs::rename(&log, world.data.path().join("moved")).unwrap();
+    std::fs::rename(&log, world.server.data().join("moved")).unwrap();
     std::fs::create_dir(&log).unwrap();
     let url = &world.server.url;
     let bearer = format!(
         "Authorization: Bearer {}\r\nContent-Type: application/json\r\n",
         root.token.as_deref().unwrap()
     );
-    let ca = world.data.path().join("pki/ca.crt");
+    let ca = world.server.data().join("pki/ca.crt");
     let namespace = r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "late"}}"#;
     let create = || https(url, &ca, "POST /api/v1/namespaces", &bearer, namespace);
     let (code, body) = create();

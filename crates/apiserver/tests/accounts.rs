@@ -20,17 +20,15 @@ use serde_json::{Value, json};
 
 struct World {
     server: Process,
-    data: tempfile::TempDir,
 }
 
 impl World {
     /// A server with a namespace and a service account in it.
     fn start() -> World {
-        let data = tempfile::tempdir().unwrap();
-        let server = Process::start(data.path(), &[]);
+        let server = Process::alone();
         server.says(&["create", "namespace", "shop"]);
         server.says(&["create", "serviceaccount", "robot", "-n", "shop"]);
-        World { server, data }
+        World { server }
     }
 
     fn token(&self, more: &[&str]) -> String {
@@ -60,7 +58,7 @@ impl World {
     fn request(&self, body: &Value, bearer: &str) -> (u16, Value) {
         let headers = format!("{bearer}Content-Type: application/json\r\n");
         let path = "POST /api/v1/namespaces/shop/serviceaccounts/robot/token";
-        let root = self.data.path().join("pki/ca.crt");
+        let root = self.server.data().join("pki/ca.crt");
         let (code, body) = https(&self.server.url, &root, path, &headers, &body.to_string());
         (code, serde_json::from_str(&body).unwrap())
     }
@@ -98,9 +96,7 @@ fn accounts_call_by_tokens_of_their_own() {
         assert!(!ok && said.contains("must be logged in"), "{said}");
     }
     // The key stays: tokens outlive the server.
-    let World { server, data } = world;
-    server.stop();
-    let world = World { server: Process::start(data.path(), &[]), data };
+    let world = World { server: world.server.again() };
     assert!(world.with(&token, &pods).0);
 
     // The account of another uid is another one; what lasts ends with it.
@@ -113,7 +109,7 @@ fn accounts_call_by_tokens_of_their_own() {
     assert!(world.with(&token, &pods).1.contains("must be logged in"));
     assert!(world.with(&world.token(&[]), &pods).0);
 
-    let log = std::fs::read_to_string(world.data.path().join("audit.log")).unwrap();
+    let log = std::fs::read_to_string(world.server.data().join("audit.log")).unwrap();
     assert!(!log.contains(&token) && log.contains(r#""resource":"serviceaccounts/token""#));
 }
 

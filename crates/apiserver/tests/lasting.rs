@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use common::http::Watch;
 use common::process::{Process, User};
 use common::{Cluster, skipped};
-use serde_json::{Value, json};
+use serde_json::json;
 use tortie_apiserver::{Entry, Environment, Options, Register, new_token};
 
 const MAPS: &str = "/api/v1/namespaces/shop/configmaps?watch=1";
@@ -31,21 +31,15 @@ struct World {
     server: Process,
     ada: User,
     bearer: String,
-    _data: tempfile::TempDir,
 }
 
 impl World {
     fn start() -> World {
-        let data = tempfile::tempdir().unwrap();
-        let server = Process::start(data.path(), &[]);
+        let server = Process::alone();
         server.says(&["create", "namespace", "shop"]);
         let ada = server.user("ada", &[], true);
         let bearer = ada.bearer();
-        World { server, ada, bearer, _data: data }
-    }
-
-    fn apply(&self, document: &Value) {
-        self.server.says_to(&["apply", "-f", "-"], &document.to_string());
+        World { server, ada, bearer }
     }
 
     fn map(&self, name: &str) {
@@ -109,7 +103,9 @@ fn watches_end_with_their_rights() {
         assert_eq!(watch.word(), format!("ADDED {name}"));
     }
     let rule = json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]});
-    world.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+    world
+        .server
+        .apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
         "metadata": {"name": "maps"}, "rules": [rule]}));
     world.map("d");
     ends(&mut watch, 403, "Forbidden");
@@ -144,7 +140,7 @@ fn watches_end_when_other_tiers_are_to_be_seen() {
             "metadata": {"name": name}, "spec": {"order": 7}})
     };
     let policy = |name: &str, tier: &str| {
-        world.apply(&json!({
+        world.server.apply(&json!({
             "apiVersion": "projectcalico.org/v3", "kind": "NetworkPolicy",
             "metadata": {"name": name, "namespace": "shop"},
             "spec": {"tier": tier, "selector": "all()"},
@@ -156,10 +152,12 @@ fn watches_end_when_other_tiers_are_to_be_seen() {
         let policies = json!({"apiGroups": group, "resources": ["tier.networkpolicies"],
             "resourceNames": all, "verbs": ["list", "watch"]});
         let tiers = json!({"apiGroups": group, "resources": ["tiers"], "verbs": ["get"]});
-        world.apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        world
+            .server
+            .apply(&json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
             "metadata": {"name": "seen"}, "rules": [policies, tiers]}));
     };
-    world.apply(&tier("own"));
+    world.server.apply(&tier("own"));
     may(&["own", "late"]);
     world.server.says(&["create", "clusterrolebinding", "s", "--clusterrole=seen", "--user=ada"]);
     let mut watch = world.watch(POLICIES);
@@ -177,7 +175,7 @@ fn watches_end_when_other_tiers_are_to_be_seen() {
     let mut seen = [watch.word(), watch.word()];
     seen.sort();
     assert_eq!(seen, ["ADDED db", "ADDED web"]);
-    world.apply(&tier("late"));
+    world.server.apply(&tier("late"));
     ends(&mut watch, 410, "Expired");
     // One tier alone is asked for by name, and by name it ends.
     let mut watch = world.watch(&format!("{POLICIES}&fieldSelector=spec.tier%3Down"));

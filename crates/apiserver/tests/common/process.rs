@@ -10,6 +10,8 @@ use std::time::SystemTime;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::Value;
+use tempfile::TempDir;
 use tortie_apiserver::cli::{Kubeconfig, Proof};
 use tortie_apiserver::tls::Pki;
 use tortie_apiserver::{Credential, Entry, Register, new_token};
@@ -22,6 +24,8 @@ pub struct Process {
     child: Child,
     pub url: String,
     data: PathBuf,
+    /// Where the data are, if they are its own.
+    own: Option<TempDir>,
 }
 
 /// A user with a kubeconfig.
@@ -65,7 +69,29 @@ impl Process {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().rsplit(' ').next().unwrap().to_owned();
         assert!(url.starts_with("http"), "the command said {line:?}");
-        Process { child, url, data: data.to_owned() }
+        Process { child, url, data: data.to_owned(), own: None }
+    }
+
+    /// One with data of its own, which end with it.
+    pub fn alone() -> Process {
+        let own = tempfile::tempdir().unwrap();
+        let mut process = Process::start(own.path(), &[]);
+        process.own = Some(own);
+        process
+    }
+
+    /// Ends it, and starts it on what it had.
+    pub fn again(mut self) -> Process {
+        let (own, data) = (self.own.take(), self.data.clone());
+        self.stop();
+        let mut process = Process::start(&data, &[]);
+        process.own = own;
+        process
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// What it says when it does not start.
@@ -80,7 +106,7 @@ impl Process {
     /// A kubeconfig for this server with another user in it.
     pub fn config(&self, name: &str, user: &str) -> PathBuf {
         let own = std::fs::read_to_string(self.data.join("kubeconfig")).unwrap();
-        let mut config: serde_json::Value = serde_json::from_str(&own).unwrap();
+        let mut config: Value = serde_json::from_str(&own).unwrap();
         config["users"][0]["user"] = serde_json::from_str(user).unwrap();
         let path = self.data.join(name);
         std::fs::write(&path, config.to_string()).unwrap();
@@ -162,6 +188,11 @@ impl Process {
         let said = self.kubectl(&self.data.join("kubeconfig"), arguments, input);
         assert!(said.ok, "kubectl {arguments:?}: {}{}", said.out, said.err);
         said.out
+    }
+
+    /// Applies a document as whoever started the server.
+    pub fn apply(&self, document: &Value) {
+        self.says_to(&["apply", "-f", "-"], &document.to_string());
     }
 
     /// Tells it to end, and waits for that.
