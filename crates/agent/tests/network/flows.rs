@@ -1,10 +1,10 @@
 //! What becomes of connections that are open.
 
 use std::fs;
-use std::net::UdpSocket;
-use std::time::Instant;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
-use crate::net::{DEADLINE, Namespace, Node, can_run, until};
+use crate::net::{Namespace, Node, can_run, until};
 use crate::{Bank, CLIENT, CLIENTS, OTHER, SERVER, pod, policy, server};
 
 const CUT: &str = "apiVersion: tortie.dev/v1\nkind: TortieConfiguration\n\
@@ -55,17 +55,24 @@ fn begin(node: &Node, from: &Namespace, to: &UdpSocket, count: usize) {
     for timeout in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
         node.net.set(&format!("netfilter/{timeout}"), "3600");
     }
-    to.set_read_timeout(Some(DEADLINE)).unwrap();
+    to.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let address = to.local_addr().unwrap();
-    let mut buffer = [0];
     from.run(|| {
         for port in (20_000..).take(count) {
             let socket = UdpSocket::bind(("0.0.0.0", port)).unwrap();
-            socket.send_to(&[1], address).unwrap();
-            let (_, back) = to.recv_from(&mut buffer).unwrap();
+            let back = until("it arrives", || {
+                socket.send_to(&[1], address).unwrap();
+                arrived(to, port)
+            });
             to.send_to(&[1], back).unwrap();
         }
     });
+}
+
+/// Where a packet came from, if one from a port arrives: a busy machine may lose some.
+fn arrived(to: &UdpSocket, port: u16) -> Option<SocketAddr> {
+    let arrivals = std::iter::from_fn(|| to.recv_from(&mut [0]).ok());
+    arrivals.map(|(_, back)| back).find(|back| back.port() == port)
 }
 
 fn tracked(node: &Node) -> usize {
