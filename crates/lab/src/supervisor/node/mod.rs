@@ -165,9 +165,10 @@ impl Node {
     }
 
     async fn try_reconcile(&mut self) -> Result<(), Error> {
-        let now = OffsetDateTime::now_utc();
-        self.certificates.keep(&self.accounts(), now)?;
         let written = self.write().await;
+        // Also for the pods that controllers have just made: an Envoy that starts without its
+        // certificate takes none of what needs one, now or later.
+        self.keep_certificates()?;
         // Pods go on also while the API server is away.
         let around = self.around();
         let services = self.place_pods(&around)?;
@@ -179,9 +180,15 @@ impl Node {
         self.beat().await
     }
 
+    /// Issues the certificates that are missing or due.
+    fn keep_certificates(&mut self) -> Result<(), Error> {
+        self.certificates.keep(&self.accounts(), OffsetDateTime::now_utc())
+    }
+
     /// Does what controllers want until they want nothing more.
     async fn write(&mut self) -> Result<(), Error> {
         for _ in 0..ROUNDS {
+            self.keep_certificates()?;
             let mut actions = controllers::actions(&self.world, &self.facts());
             actions.extend(self.certificates.actions(&self.world));
             if actions.is_empty() {
