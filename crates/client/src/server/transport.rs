@@ -47,6 +47,7 @@ pub(super) async fn client(found: Found) -> Result<(Client, String), Error> {
         }
         config.cluster_url = parse(&url)?;
     }
+    check(&config.cluster_url)?;
     let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let connector = config.rustls_https_connector_with_connector(tcp());
     let connector = connector.map_err(|error| unusable(&url, &error))?;
@@ -60,6 +61,19 @@ fn parse(url: &str) -> Result<Uri, Error> {
             "`{url}` is no address of an API server\nhint: https://…, http://… or unix:///path"
         ))
     })
+}
+
+/// Refuses what would be passed over: credentials in an address, which messages and logs name.
+fn check(url: &Uri) -> Result<(), Error> {
+    let user = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
+    match user || url.query().is_some() {
+        true => Err(Error::Place(
+            "the address of the API server has a user or a query in it\nhint: credentials are \
+             said by a kubeconfig"
+                .to_owned(),
+        )),
+        false => Ok(()),
+    }
 }
 
 async fn kubeconfig(files: &[PathBuf], context: Option<String>) -> Result<Config, Error> {
