@@ -41,6 +41,11 @@ const NAMELESS: &str = "apiVersion: projectcalico.org/v3
 kind: GlobalNetworkPolicy
 spec: {}
 ";
+const SECRET: &str = "apiVersion: v1
+kind: Secret
+metadata: {name: key, namespace: default}
+stringData: {pw: hunter2}
+";
 /// Names and values that steer a terminal.
 const LOUD: &str = r#"{"apiVersion": "projectcalico.org/v3", "kind": "NetworkSet",
  "metadata": {"name": "loud", "namespace": "default", "annotations": {"x": "a\u001b[2J\nb"}}}"#;
@@ -200,6 +205,9 @@ const CHANGES: &[Line] = &[
         "a\\u{1b}[2J\\nb\n",
         "",
     ),
+    ("apply -f -", SECRET, 0, "/key created\n", ""),
+    ("describe secret key", "", 0, "\n  Pw:  7 bytes\nType:", ""),
+    ("get secret key -o yaml", "", 0, "  pw: aHVudGVyMg==\n", ""),
     ("get networkset loud -o yaml", "", 0, "a\\u001b[2J\\nb", ""),
     ("delete networkset loud", "", 0, "\"loud\" deleted", ""),
     // Nothing is named by what a script left empty: certainly not everything.
@@ -225,6 +233,8 @@ const CHANGES: &[Line] = &[
 const PLACES: &[Line] = &[
     ("get gnp --server http://127.0.0.1:9", "", 3, "", "cannot reach the API server at `http://"),
     ("get gnp --server http://127.0.0.1:9", "", 3, "", "\nhint: `tortie up` starts a server"),
+    ("get gnp --server http://u:hunter2@127.0.0.1:9", "", 2, "", "hint: credentials are said by"),
+    ("get gnp --server http://127.0.0.1:9/?token=hunter2", "", 2, "", "a user or a query"),
     // The same flags before the command, as kubectl has them.
     ("--server http://127.0.0.1:9 get gnp", "", 3, "", "cannot reach the API server at `http://"),
     ("--server=http://127.0.0.1:9 -n x apply -f policies", "", 3, "", "cannot reach"),

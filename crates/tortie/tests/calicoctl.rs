@@ -218,6 +218,8 @@ fn get_shows_what_there_is() {
     let both = ok(&["get", "gnp,netsets", "-o", "name"]);
     assert!(both.starts_with("GlobalNetworkPolicy/customer\n"), "{both}");
     assert!(both.ends_with("NetworkSet/feed\n"), "{both}");
+    let missing = server.calicoctl(&["get", "gnp", "none", "-o", "yaml"], "").ended(1);
+    assert_eq!(missing.out, "");
     let missing = server.calicoctl(&["get", "gnp", "none"], "").ended(1).err;
     assert!(
         missing.starts_with("resource does not exist: GlobalNetworkPolicy(none) with error: "),

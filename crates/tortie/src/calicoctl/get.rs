@@ -59,7 +59,9 @@ pub(super) fn run(cli: &Cli, args: &args::Get) -> Result<(), Failure> {
     block_on(async {
         let store = Store::look(cli, &args.which.place).await?;
         let (found, refusals) = find(&store, args).await?;
-        show(&shape, args, found)?;
+        if !found.is_empty() || refusals.is_empty() {
+            show(&shape, args, found)?;
+        }
         let failed = refusals.iter().map(|refusal| Failure::refused(refusal.to_string()));
         failed.reduce(Failure::and).map_or(Ok(()), Err)
     })

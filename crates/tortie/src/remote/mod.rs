@@ -227,7 +227,7 @@ fn unanswered(error: &Error) -> Failure {
             )
         }
         Error::Unreachable { .. } => Failure::unreachable(error)
-            .hint("`tortie up` starts a server; --server or --kubeconfig says where another is"),
+            .hint("`tortie up` starts a server; KUBECONFIG says where another is"),
         _ => Failure::unreachable(error),
     }
 }

@@ -28,13 +28,27 @@ pub(crate) fn text(object: &Value, events: &[Value]) -> String {
     let rest: Map<String, Value> = rest.map(|(key, value)| (key.clone(), value.clone())).collect();
     out.field("Metadata", &Value::Object(rest), 0);
     let fields = object.as_object().into_iter().flatten();
+    let secret = at("/apiVersion") == "v1" && at("/kind") == "Secret";
     for (key, value) in
         fields.filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata"))
     {
-        out.field(&title(key), value, 0);
+        match value {
+            Value::Object(data) if secret => out.field(&title(key), &sizes(data), 0),
+            _ => out.field(&title(key), value, 0),
+        }
     }
     out.0.push_str(&happened(events));
     harmless(&out.0)
+}
+
+/// Of the data of a Secret only how much there is, as kubectl does.
+fn sizes(data: &Map<String, Value>) -> Value {
+    let size = |value: &Value| {
+        let text = value.as_str().unwrap_or_default();
+        let bytes = text.trim_end_matches('=').len() * 3 / 4;
+        Value::String(format!("{bytes} bytes"))
+    };
+    data.iter().map(|(key, value)| (key.clone(), size(value))).collect()
 }
 
 /// Labels or annotations, a line each, but for copies of the object.
