@@ -78,6 +78,23 @@ pub(crate) fn map(value: &mut Value) -> &mut Map<String, Value> {
     }
 }
 
+/// Deepest nesting of an object: readers of JSON commonly stop at 128 levels, and lists and tables
+/// add some of their own.
+pub(crate) const DEEPEST: usize = 120;
+
+/// How deep a value is nested; none if that is more than so many levels.
+pub(crate) fn depth(value: &Value, most: usize) -> Option<usize> {
+    fn around<'a>(mut inner: impl Iterator<Item = &'a Value>, most: usize) -> Option<usize> {
+        let most = most.checked_sub(1)?;
+        inner.try_fold(1, |deepest, value| Some(deepest.max(1 + depth(value, most)?)))
+    }
+    match value {
+        Value::Array(items) => around(items.iter(), most),
+        Value::Object(fields) => around(fields.values(), most),
+        _ => Some(0),
+    }
+}
+
 /// What of a document is stored.
 pub(crate) fn encode(document: &Value) -> Bytes {
     let mut out = Vec::with_capacity(1024);

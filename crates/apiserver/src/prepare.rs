@@ -21,6 +21,7 @@ pub(crate) fn incoming(
     if !document.is_object() {
         return Err(Status::bad_request("the body is not an object"));
     }
+    check_depth(document)?;
     check_type(kind, document)?;
     check_metadata(document)?;
     strict::check_types(kind, document)?;
@@ -46,6 +47,14 @@ pub(crate) fn incoming(
             "the namespace of the provided object does not match the namespace sent on the request",
         )),
     }
+}
+
+/// How deep a document is nested, if it is no deeper than can be read again.
+pub(crate) fn check_depth(document: &Value) -> Result<usize, Status> {
+    object::depth(document, object::DEEPEST).ok_or_else(|| {
+        let deepest = object::DEEPEST;
+        Status::bad_request(format!("the object is nested deeper than {deepest} levels"))
+    })
 }
 
 /// Whether a document says that it is of a kind.
