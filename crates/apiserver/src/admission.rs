@@ -1,17 +1,15 @@
 //! What may be stored: what can be enforced, by policy's own conversion.
 
-use axum::http::HeaderValue;
 use serde_json::Value;
 use tortie_model::{FieldError, Object, Resource};
 use tortie_policy::{Compat, Single};
 
-use crate::api::{Api, DEFINITIONS, key};
-use crate::defaults::{self, CALICO};
+use crate::api::{Api, DEFINITIONS};
+use crate::defaults::CALICO;
 use crate::kinds::{Kind, from_definition};
 use crate::object;
 use crate::standards;
 use crate::status::Status;
-use crate::strict::warning;
 
 /// Kinds whose names need not be DNS names.
 const FREELY_NAMED: &str = "rbac.authorization.k8s.io";
@@ -39,27 +37,6 @@ impl Api {
         }
         errors.extend(standards::of_kind(kind, document));
         if errors.is_empty() { Ok(()) } else { Err(Status::invalid(kind, name, &errors)) }
-    }
-
-    /// What is to be said of a policy whose tier is not there, or not yet.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub(crate) async fn missing_tier(
-        &self,
-        kind: &Kind,
-        policy: &Value,
-    ) -> Result<Option<HeaderValue>, Status> {
-        if !defaults::is_tiered(kind) {
-            return Ok(None);
-        }
-        let (tiers, tier) = (self.kind(CALICO, "v3", "tiers")?, defaults::tier_of(policy));
-        match self.find(&tiers, &key(&tiers, None, tier)?).await {
-            Err(status) if status.code() == 404 => Ok(warning(&format!(
-                "there is no tier `{tier}`: without it the policy stands behind all tiers"
-            ))),
-            found => found.map(|_| None),
-        }
     }
 
     /// Whether a definition is of a kind that is there without it, in a version that is not: its

@@ -258,14 +258,13 @@ impl Handler {
     }
 
     /// Shows what was written, with warnings.
-    async fn written(
+    fn written(
         &self,
         call: &Call<'_>,
         code: StatusCode,
         document: Value,
-        mut warnings: Vec<HeaderValue>,
+        warnings: Vec<HeaderValue>,
     ) -> Result<Response<Body>, Status> {
-        warnings.extend(self.api.missing_tier(&call.target.kind, &document).await?);
         Ok(warned(self.show(call, code, document)?, warnings))
     }
 
@@ -321,7 +320,7 @@ impl Handler {
         }
         let warnings = call.check_fields(&document)?;
         let created = self.api.create(call.target, &call.query, document).await?;
-        self.written(&call, StatusCode::CREATED, created, warnings).await
+        self.written(&call, StatusCode::CREATED, created, warnings)
     }
 
     async fn update(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
@@ -333,7 +332,7 @@ impl Handler {
         }
         let warnings = call.check_fields(&document)?;
         let updated = self.api.change(call.target, &call.query, |_| Ok(document.clone())).await?;
-        self.written(&call, StatusCode::OK, updated, warnings).await
+        self.written(&call, StatusCode::OK, updated, warnings)
     }
 
     async fn patch(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {
@@ -347,7 +346,7 @@ impl Handler {
         if let Change::Apply(wanted) = &patch {
             let warnings = call.check_fields(wanted)?;
             let (code, applied) = self.api.apply(call.target, &call.query, wanted).await?;
-            return self.written(&call, code, applied, warnings).await;
+            return self.written(&call, code, applied, warnings);
         }
         let warnings = Mutex::new(Vec::new());
         let apply = |old: &Value| {
@@ -358,7 +357,7 @@ impl Handler {
         };
         let patched = self.api.change(call.target, &call.query, apply).await?;
         let warnings = warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.written(&call, StatusCode::OK, patched, warnings).await
+        self.written(&call, StatusCode::OK, patched, warnings)
     }
 
     async fn delete(&self, call: Call<'_>, body: Incoming) -> Result<Response<Body>, Status> {

@@ -4,14 +4,15 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use serde_json::Value;
 use tortie_client::files::{self, Loaded};
 use tortie_client::server::{ApiKind, Error as ApiError, Kinds};
-use tortie_model::FieldError;
+use tortie_model::{FieldError, Resource};
 
 use crate::error::{At, Problems};
 use crate::plan::number_modes;
 use crate::state::LabDir;
-use crate::supervisor::{Api, Applied, describe};
+use crate::supervisor::{Api, Applied, describe, is_place};
 use crate::{Error, in_force};
 
 /// What a change did to one object.
@@ -75,7 +76,7 @@ pub(crate) fn apply(
         let kinds = kinds(&given, &api.kinds().await?)?;
         check(&api, &given, &kinds).await?;
         let mut changes = Vec::new();
-        for (resource, kind) in given.resources.iter().zip(&kinds) {
+        for (resource, kind) in places_first(&given, &kinds) {
             let outcome = api.apply(kind, &resource.raw).await?.into();
             changes.push(Change { what: describe(&resource.raw), outcome });
         }
@@ -96,7 +97,7 @@ pub(crate) fn delete(
         let kinds = kinds(&given, &api.kinds().await?)?;
         let mut changes = Vec::new();
         // Whatever is in something goes before it.
-        for (resource, kind) in given.resources.iter().zip(&kinds).rev() {
+        for (resource, kind) in places_first(&given, &kinds).into_iter().rev() {
             let found = api.delete(kind, &resource.raw).await?;
             let outcome = if found { Outcome::Deleted } else { Outcome::NotFound };
             changes.push(Change { what: describe(&resource.raw), outcome });
@@ -105,6 +106,13 @@ pub(crate) fn delete(
         in_force::wait(dir, &api).await?;
         Ok(changes)
     })
+}
+
+/// Resources with their kinds, those that others come into before all others.
+fn places_first<'a>(given: &'a Loaded, kinds: &'a [ApiKind]) -> Vec<(&'a Resource, &'a ApiKind)> {
+    let mut ordered: Vec<_> = given.resources.iter().zip(kinds).collect();
+    ordered.sort_by_key(|(resource, _)| !is_place(&resource.raw));
+    ordered
 }
 
 /// Returns when what the API server holds is in force.
@@ -134,15 +142,19 @@ fn kinds(given: &Loaded, kinds: &Kinds) -> Result<Vec<ApiKind>, Error> {
     if errors.is_empty() { Ok(found) } else { Err(Problems::from(errors).into()) }
 }
 
-/// Asks whether all of it would be accepted; what belongs to a namespace that is among it cannot be
-/// asked before that is there.
+/// Asks whether all of it would be accepted; what belongs to a namespace or a tier that is among it
+/// cannot be asked before that is there.
 async fn check(api: &Api, given: &Loaded, kinds: &[ApiKind]) -> Result<(), Error> {
-    let namespaces = given.resources.iter().filter(|resource| resource.kind == "Namespace");
-    let new: BTreeSet<&str> = namespaces.map(|one| one.metadata().name.as_str()).collect();
+    let new = |kind: &str| -> BTreeSet<&str> {
+        let places = given.resources.iter().filter(|resource| resource.kind == kind);
+        places.map(|place| place.metadata().name.as_str()).collect()
+    };
+    let (namespaces, tiers) = (new("Namespace"), new("Tier"));
     let mut errors = Vec::new();
     for (position, (resource, kind)) in given.resources.iter().zip(kinds).enumerate() {
         let namespace = resource.metadata().namespace.as_deref().unwrap_or_default();
-        if new.contains(namespace) {
+        let tier = resource.raw.pointer("/spec/tier").and_then(Value::as_str).unwrap_or_default();
+        if namespaces.contains(namespace) || tiers.contains(tier) {
             continue;
         }
         match api.check(kind, &resource.raw).await {

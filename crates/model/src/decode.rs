@@ -73,10 +73,14 @@ pub fn decode(document: Value) -> Result<Vec<Resource>, Vec<DecodeError>> {
     if bad.is_empty() { Ok(good) } else { Err(bad) }
 }
 
-/// The documents a document stands for: itself, the items of a list of any depth, or nothing.
+/// The documents a document stands for: itself, the items of a list of any depth, or nothing. A list
+/// may be one without a kind, as calicoctl writes several resources.
 pub fn items(mut document: Value) -> Vec<Value> {
     if document.is_null() {
         return Vec::new();
+    }
+    if let Value::Array(found) = document {
+        return found.into_iter().flat_map(items).collect();
     }
     let list = document.get("kind").and_then(Value::as_str).is_some_and(|k| k.ends_with("List"));
     match document.get_mut("items") {
@@ -443,11 +447,12 @@ mod tests {
         let nested = json!({"apiVersion": "v1", "kind": "List", "items": [list, pod, list]});
         assert_eq!(decode(nested).expect("accepted").len(), 5);
         assert_eq!(decode(Value::Null).expect("accepted").len(), 0);
+        assert_eq!(decode(json!([pod, [list]])).expect("accepted").len(), 3);
     }
 
     #[test]
     fn documents_that_are_no_resources() {
-        assert_eq!(errors(json!([1])), ["expected a resource, found a list"]);
+        assert_eq!(errors(json!([1])), ["expected a resource, found a number"]);
         assert_eq!(
             errors(json!({"kind": 3})),
             ["apiVersion: is required", "kind: expected text, found a number"]

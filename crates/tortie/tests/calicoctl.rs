@@ -204,6 +204,12 @@ fn get_shows_what_there_is() {
         serde_json::from_str(&ok(&["get", "gnp", "customer", "summary", "-o", "json"])).unwrap();
     assert_eq!(two.as_array().unwrap().len(), 2);
     // What is shown can be put back.
+    server
+        .calicoctl(
+            &["replace", "-f", "-"],
+            &ok(&["get", "gnp", "customer", "summary", "-o", "yaml"]),
+        )
+        .ended(0);
     let yaml = ok(&["get", "gnp", "customer", "-o", "yaml"]);
     assert!(
         yaml.starts_with("apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n"),

@@ -192,6 +192,11 @@ fn place(kind: &ApiKind, document: &Value) -> (Option<String>, String) {
     (kind.namespaced.then_some(namespace), name)
 }
 
+/// Whether other objects come into it, so that it must be there before them.
+pub(crate) fn is_place(document: &Value) -> bool {
+    ["Namespace", "Tier"].contains(&text(document, "/kind"))
+}
+
 /// The words that name a document: kind, namespace if it has one, and name.
 pub(crate) fn describe(document: &Value) -> String {
     let (namespace, name) = key(document);

@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-pub(crate) use self::api::{Api, Applied, describe};
+pub(crate) use self::api::{Api, Applied, describe, is_place};
 pub(crate) use self::container::previous;
 use self::node::Node;
 pub(crate) use self::pod::{AUTHORIZER, PROXY};
@@ -176,7 +176,8 @@ async fn prepare(
             api.apply(&served.kind, &document).await?;
         }
     }
-    let documents = &env.settings.documents;
+    let mut documents: Vec<_> = env.settings.documents.iter().collect();
+    documents.sort_by_key(|document| !is_place(document));
     step(format!("{} objects", documents.len())).await;
     let kinds = api.kinds().await?;
     for document in documents {

@@ -11,6 +11,11 @@ const GET_ONLY: &str = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPol
     metadata: {name: get-only}\nspec:\n  selector: app == 'server'\n  \
     ingress: [{action: Allow, http: {methods: [GET]}}]\n";
 
+/// A policy that stands before its tier, as files of a folder may.
+const BEFORE_ITS_TIER: &str = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\n\
+    metadata: {name: own.x}\nspec: {tier: own, selector: app == 'nobody'}\n---\n\
+    apiVersion: projectcalico.org/v3\nkind: Tier\nmetadata: {name: own}\n---\n";
+
 fn status_of(lab: &Lab, method: &str) -> String {
     let script = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", method];
     let argv: Vec<String> = script.iter().chain(&["http://server"]).map(|w| (*w).into()).collect();
@@ -25,7 +30,8 @@ fn a_change_is_in_force_when_the_command_is_done() {
         + &web("server")
         + &service("server", "server", "")
         + &pod("client", "idle", "")
-        + &outsider("stranger");
+        + &outsider("stranger")
+        + BEFORE_ITS_TIER;
     let options = Options {
         executable: PROGRAM.into(),
         state: StateRoot::at(&place.state()).unwrap(),
@@ -55,6 +61,7 @@ fn a_change_is_in_force_when_the_command_is_done() {
 
     nothing_is_changed_by_a_broken_policy(&place, &lab, &policy);
     labels_of_a_pod_are_in_force_too(&place, &lab, &policy);
+    tiers_come_first_and_go_last(&lab, &place.file("t.yaml", BEFORE_ITS_TIER).into());
 
     let error = lab.exec("client", None, &["sleep".into(), "99".into()], Duration::from_millis(50));
     assert!(error.unwrap_err().to_string().contains("client"));
@@ -74,6 +81,19 @@ fn labels_of_a_pod_are_in_force_too(place: &Place, lab: &Lab, policy: &[PathBuf]
             lab.apply(&[place.file("l.yaml", &pod).into()], false).unwrap();
             assert_eq!(status_of(lab, "POST"), status);
         }
+    }
+}
+
+fn tiers_come_first_and_go_last(lab: &Lab, file: &PathBuf) {
+    let file = std::slice::from_ref(file);
+    let deleted = lab.delete(file, false);
+    for (changes, outcome) in [
+        (deleted, Outcome::Deleted),
+        (lab.apply(file, false), Outcome::Created),
+        (lab.apply(file, false), Outcome::Unchanged),
+    ] {
+        let outcomes: Vec<_> = changes.unwrap().iter().map(|change| change.outcome).collect();
+        assert_eq!(outcomes, [outcome; 2]);
     }
 }
 
