@@ -4,10 +4,11 @@ use serde_json::Value;
 use tortie_model::{FieldError, Object, Resource};
 use tortie_policy::{Compat, Single};
 
-use crate::api::{Api, DEFINITIONS};
+use crate::api::Api;
 use crate::defaults::CALICO;
 use crate::kinds::{Kind, from_definition};
 use crate::object;
+use crate::places::is_definition;
 use crate::standards;
 use crate::status::Status;
 
@@ -23,7 +24,7 @@ impl Api {
         let name = object::name(document);
         let mut errors = Vec::new();
         check_name(kind, name, &mut errors);
-        if kind.is(DEFINITIONS.0, "CustomResourceDefinition") {
+        if is_definition(kind) {
             if let Err(wrong) = from_definition(document) {
                 errors.push(FieldError::new(wrong.field, wrong.reason));
             }

@@ -45,7 +45,7 @@ pub(crate) struct Api {
     /// Whether nothing is to be made of its own accord.
     pub(crate) only_reads: bool,
     /// The kinds that need no definition.
-    built_in: Registry,
+    pub(crate) built_in: Registry,
     registry: ArcSwap<Registry>,
     /// Held while the registry is made anew.
     defining: Mutex<()>,

@@ -52,6 +52,7 @@ impl Api {
         });
         let document = json!({"metadata": {"name": "default"}, "spec": spec});
         self.ensure(&information, document).await?;
+        self.end_definitions();
         for object in self.all(&namespaces, None).await?.objects {
             let document = object::decode(&namespaces, &object);
             if object::is_terminating(&document) {

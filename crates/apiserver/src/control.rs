@@ -1,14 +1,13 @@
 //! What goes on behind requests: contents of namespaces and of kinds that are to go.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tortie_store::{Key, Object, Store, When};
 
-use crate::api::{Api, key, reading, writing};
+use crate::api::{Api, DEFINITIONS, key, reading, writing};
 use crate::auth::Change;
-use crate::kinds::{Kind, Registry};
+use crate::kinds::Kind;
 use crate::object;
 use crate::prepare;
 use crate::status::Status;
@@ -112,16 +111,13 @@ impl Api {
         Ok(left)
     }
 
-    /// Deletes a namespace that is empty, if it still is as it was then.
-    async fn end(&self, namespaces: &Kind, empty: &Object) -> Result<(), Status> {
-        let old = object::decode(namespaces, empty);
-        match self.own_delete(namespaces, &old, &empty.key, When::At(empty.modified)).await {
-            Err(status) if status.code() != 404 => Err(status),
-            _ => Ok(()),
-        }
+    /// Deletes a namespace or a definition that is empty, if it still is as it was then.
+    async fn end(&self, kind: &Kind, empty: &Object) -> Result<(), Status> {
+        let old = object::decode(kind, empty);
+        self.own_delete(kind, &old, &empty.key, When::At(empty.modified)).await
     }
 
-    /// Deletes an object of the server's own accord.
+    /// Deletes an object of the server's own accord, if it is there.
     async fn own_delete(
         &self,
         kind: &Kind,
@@ -134,7 +130,10 @@ impl Api {
             let deleted = self.store.delete(key, when).await;
             deleted.map(drop).map_err(|error| writing(kind, key.name(), error))
         };
-        self.own_write("delete", &change, delete).await
+        match self.own_write("delete", &change, delete).await {
+            Err(status) if status.code() == 404 => Ok(()),
+            deleted => deleted,
+        }
     }
 
     async fn empty(self: &Arc<Self>, kind: &Kind, namespace: Option<&str>) -> Result<(), Status> {
@@ -147,21 +146,37 @@ impl Api {
         Ok(())
     }
 
-    /// Deletes the objects of kinds that were defined before and are no more.
-    pub(crate) fn purge_undefined(self: &Arc<Self>, before: &Registry) {
-        let now: HashSet<_> = self.registry().stored().map(|kind| kind.resource.clone()).collect();
-        let gone: Vec<_> =
-            before.stored().filter(|kind| !now.contains(&kind.resource)).cloned().collect();
+    /// Goes on with the deletion of definitions that are to go.
+    pub(crate) fn end_definitions(self: &Arc<Self>) {
         let api = self.clone();
         tokio::spawn(async move {
-            for kind in gone {
-                let Ok(page) = api.all(&kind, None).await else { return };
-                for found in page.objects {
-                    let old = object::decode(&kind, &found);
-                    // Nobody could ask for it any more.
-                    let _ = api.own_delete(&kind, &old, &found.key, When::Always).await;
-                }
+            if let Err(status) = api.purge_definitions().await {
+                let why = status.document();
+                tracing::warn!(why = object::text(&why, "/message"), "a definition stays");
             }
         });
+    }
+
+    /// Deletes the definitions that are to go and wait for nobody, after the objects of their kinds,
+    /// which are served no more.
+    async fn purge_definitions(&self) -> Result<(), Status> {
+        let definitions = self.kind(DEFINITIONS.0, "v1", DEFINITIONS.1)?;
+        for found in self.all(&definitions, None).await?.objects {
+            let definition = object::decode(&definitions, &found);
+            if !object::is_terminating(&definition) || object::has_finalizers(&definition) {
+                continue;
+            }
+            let served = self.built_in.with_definitions([&definition]);
+            for kind in served.stored().filter(|kind| !self.is_built_in(&kind.group, &kind.plural))
+            {
+                for found in self.all(kind, None).await?.objects {
+                    let old = object::decode(kind, &found);
+                    // Nobody could ask for it any more.
+                    self.own_delete(kind, &old, &found.key, When::Always).await?;
+                }
+            }
+            self.end(&definitions, &found).await?;
+        }
+        Ok(())
     }
 }

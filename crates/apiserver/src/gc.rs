@@ -11,12 +11,13 @@ use axum::http::StatusCode;
 use serde_json::Value;
 use tortie_store::{Error, Event, Key, List, Object, Resource, Scope, Store, Watch, When};
 
-use crate::api::{Api, DEFINITIONS, key, reading, writing};
+use crate::api::{Api, key, reading, writing};
 use crate::auth::Change;
 use crate::defaults::CALICO;
 use crate::kinds::Kind;
 use crate::object::{self, text};
 use crate::path::Target;
+use crate::places::is_definition;
 use crate::status::Status;
 use crate::write::{Deletion, TRIES};
 
@@ -147,7 +148,7 @@ impl Api {
     /// Another server may have taken a change that this one has to know of.
     async fn note_choice(self: &Arc<Self>, kind: &Kind) {
         // What cannot be read now is read with the next change.
-        if kind.is(DEFINITIONS.0, "CustomResourceDefinition") {
+        if is_definition(kind) {
             let _ = self.redefine().await;
             self.follow_owners();
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 use tortie_store::{Error, Key, Object, Revision, Store, When};
 
-use crate::api::{Api, key, reading, writing};
+use crate::api::{Api, DEFINITIONS, key, reading, writing};
 use crate::defaults::{self, CALICO, TIERED};
 use crate::kinds::Kind;
 use crate::object::{self, text};
@@ -21,9 +21,13 @@ use crate::write::TRIES;
 /// Most places that are remembered: a hundred bytes each.
 const MOST: usize = 10_000;
 
+pub(crate) fn is_definition(kind: &Kind) -> bool {
+    kind.is(DEFINITIONS.0, "CustomResourceDefinition")
+}
+
 /// Whether objects of other kinds come into those of a kind.
 pub(crate) fn is_place(kind: &Kind) -> bool {
-    kind.is("", "Namespace") || kind.is(CALICO, "Tier")
+    kind.is("", "Namespace") || kind.is(CALICO, "Tier") || is_definition(kind)
 }
 
 /// Places that were there and not to go, by the revision at which they were so.

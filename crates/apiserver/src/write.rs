@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tortie_store::{Error, Key, Object, Revision, Store, When};
 
-use crate::api::{Api, DEFINITIONS, key, scope, target_key, writing};
+use crate::api::{Api, key, scope, target_key, writing};
 use crate::auth::{Author, Change};
 use crate::defaults::{self, CALICO};
-use crate::kinds::{Kind, Registry};
+use crate::kinds::Kind;
 use crate::object;
 use crate::path::Target;
-use crate::places::{has_policy, is_place};
+use crate::places::{has_policy, is_definition, is_place};
 use crate::prepare::{self, Part};
 use crate::query::Query;
 use crate::standards;
@@ -135,7 +135,7 @@ impl Api {
         if kind.is("", "Namespace") {
             self.ensure_account(name).await?;
         }
-        if kind.is(DEFINITIONS.0, "CustomResourceDefinition") {
+        if is_definition(kind) {
             self.redefine().await?;
         }
         Ok(())
@@ -204,8 +204,9 @@ impl Api {
     }
 
     async fn changed(self: &Arc<Self>, kind: &Kind, key: &Key, new: &Value) -> Result<(), Status> {
-        if kind.is(DEFINITIONS.0, "CustomResourceDefinition") {
+        if is_definition(kind) {
             self.redefine().await?;
+            self.end_definitions();
         }
         let namespace = object::text(new, "/metadata/namespace");
         if object::is_terminating(new) && !namespace.is_empty() {
@@ -235,7 +236,6 @@ impl Api {
     ) -> Result<Value, Status> {
         let kind = &target.kind;
         let key = target_key(target)?;
-        let served = self.registry();
         for _ in 0..TRIES {
             let current = self.find(kind, &key).await?;
             let old = object::decode(kind, &current);
@@ -258,7 +258,7 @@ impl Api {
                     if kind.is(CALICO, "Tier") {
                         answer = self.end_tier(kind, &key, &uid).await?;
                     }
-                    self.deleted(kind, &key, &served).await?;
+                    self.deleted(kind, &key).await?;
                     return Ok(answer);
                 }
             }
@@ -289,19 +289,14 @@ impl Api {
         Ok(object::decode(kind, &object))
     }
 
-    /// What follows a deletion; `served` is what was served before it.
-    async fn deleted(
-        self: &Arc<Self>,
-        kind: &Kind,
-        key: &Key,
-        served: &Registry,
-    ) -> Result<(), Status> {
+    /// What follows a deletion.
+    async fn deleted(self: &Arc<Self>, kind: &Kind, key: &Key) -> Result<(), Status> {
         if kind.is("", "Namespace") {
             self.purge_if_terminating(key.name());
         }
-        if kind.is(DEFINITIONS.0, "CustomResourceDefinition") {
+        if is_definition(kind) {
             self.redefine().await?;
-            self.purge_undefined(served);
+            self.end_definitions();
         }
         Ok(())
     }

@@ -501,26 +501,34 @@ fn servers_agree(one: Api, two: Api) {
         assert_eq!(two.get(&format!("{PATH}/{name}")).ok(), made);
         assert_eq!(watch.next().unwrap(), ("ADDED".to_owned(), made));
     }
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "gadgets.example.com"},
+        "metadata": {"name": "gadgets.example.com", "finalizers": ["example.com/wait"]},
         "spec": {
             "group": "example.com", "scope": "Cluster",
             "names": {"kind": "Gadget", "plural": "gadgets"},
             "versions": [{"name": "v1", "served": true, "storage": true}],
         },
     });
-    one.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).ok();
+    one.post(definitions, &definition).ok();
     let gadget =
         json!({"apiVersion": "example.com/v1", "kind": "Gadget", "metadata": {"name": "g"}});
     let path = "/apis/example.com/v1/gadgets";
     one.post(path, &gadget).ok();
-    let deadline = std::time::Instant::now() + common::http::DEADLINE;
-    while two.get(path).code == 404 {
-        assert!(std::time::Instant::now() < deadline, "the other server does not know the kind");
-        std::thread::yield_now();
-    }
+    common::until("known to the other server", || two.get(path).code == 200);
     assert_eq!(names(&two.get(path).ok()), ["g"]);
+
+    // Objects of a kind go before its definition.
+    let own = format!("{definitions}/gadgets.example.com");
+    one.delete(&own).ok();
+    common::until("unknown to the other server", || two.get(path).code == 404);
+    assert_eq!(two.post(definitions, &definition).code, 409);
+    let merge = [("Content-Type", "application/merge-patch+json")];
+    two.ask("PATCH", &own, &merge, br#"{"metadata": {"finalizers": null}}"#).ok();
+    common::until("the definition gone", || one.get(&own).code == 404);
+    one.post(definitions, &definition).ok();
+    assert_eq!(names(&one.get(path).ok()), [""; 0]);
 }
 
 /// What was created in a place until that was refused: the greatest revision, and the last refusal.
