@@ -69,19 +69,24 @@ impl Follower {
     ) {
         guard.wait(format!("everything that `{}` has", server.url()));
         let mut follow = server.follow_at(self.kinds.iter().map(Followed::wanted), pace);
-        while !self.in_sync {
-            self.round(&mut follow, &mut guard).await;
-        }
-        // It can only fail with the engine, and then nobody is ready.
-        if first.wait_for(|told| *told).await.is_ok() {
-            guard.ready();
-        }
+        let mut waits = true;
         loop {
-            self.round(&mut follow, &mut guard).await;
+            // A server that is away when the last kind has been read has to be heard of further.
+            tokio::select! {
+                told = async { first.wait_for(|told| *told).await.is_ok() }, if waits => {
+                    waits = false;
+                    // It can only fail with the engine, and then nobody is ready.
+                    if told {
+                        guard.ready();
+                    }
+                }
+                () = self.round(&mut follow, &mut guard) => {}
+            }
         }
     }
 
-    /// Takes what has happened, and tells it if it may be told.
+    /// Takes what has happened, and tells it if it may be told. Nothing is lost if this is given up
+    /// while it waits.
     async fn round(&mut self, follow: &mut Follow, guard: &mut Guard) {
         let limit = self.since.map(|since| since + TOGETHER);
         let event = match limit {
